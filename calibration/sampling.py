@@ -1,0 +1,60 @@
+"""Which images calibrate the model: a class-balanced choice that a seed fixes for good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from calibration.dataset import ImageItem, ImageSet
+from levit_edge.errors import InputError
+from levit_edge.preprocessing import Preprocessing
+
+_HASH_SCHEME = b"levit-edge calibration 1"
+
+
+def sample(items: Sequence[ImageItem], count: int, seed: int) -> tuple[ImageItem, ...]:
+    """``count`` images, in rounds of one from each class; every beginning of the result is balanced too.
+
+    Classes and the images in each are ordered by a SHA-256 of the seed and their name, so the choice depends on
+    names and seed alone: not on the order of ``items``, the Python version or the platform. Unlabelled images count
+    as one class.
+    """
+    if count < 1:
+        raise InputError(f"sample count is {count}; it must be at least 1")
+    if count > len(items):
+        raise InputError(f"{count} images were asked for; the data has {len(items)}")
+    by_class: dict[str, list[ImageItem]] = {}
+    for item in items:
+        by_class.setdefault(item.class_name or "", []).append(item)
+    order = sorted(by_class, key=lambda name: _rank("class", name, seed))
+    columns = [sorted(by_class[name], key=lambda item: _rank("image", item.name, seed)) for name in order]
+    rounds = (item for row in zip_longest(*columns) for item in row if item is not None)
+    return tuple(item for item, _ in zip(rounds, range(count), strict=False))
+
+
+def remainder(items: Sequence[ImageItem], sampled: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
+    """The items that were not sampled, in their order."""
+    taken = {item.name for item in sampled}
+    return tuple(item for item in items if item.name not in taken)
+
+
+def calibration_hash(image_set: ImageSet, items: Sequence[ImageItem], preprocessing: Preprocessing, seed: int) -> str:
+    """SHA-256 (hex) of everything that calibration sees: names and bytes of ``items`` in order, parameters, seed."""
+    parameters = json.dumps(preprocessing.summary(), sort_keys=True).encode()
+    digest = hashlib.sha256()
+    for part in (_HASH_SCHEME, parameters, str(seed).encode()):
+        digest.update(hashlib.sha256(part).digest())
+    for item in items:
+        digest.update(hashlib.sha256(_encoded(item.name)).digest())
+        digest.update(hashlib.sha256(image_set.read(item)).digest())
+    return digest.hexdigest()
+
+
+def _rank(kind: str, name: str, seed: int) -> tuple[bytes, str]:
+    return hashlib.sha256(b"\0".join((kind.encode(), str(seed).encode(), _encoded(name)))).digest(), name
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,133 @@
+"""How close a built model comes to its float reference: top-1, top-5, agreement and SQNR, gathered batch by batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from levit_edge.errors import LevitEdgeError
+
+UNKNOWN_CLASS = -1
+TOP_K = 5
+
+Percent = Field(default=None, ge=0, le=100)
+
+
+class Accuracy(BaseModel):
+    """The ``accuracy`` entry of a report.
+
+    ``runtime`` names what produced the numbers; ``executed`` is false when that was a simulation and not the runtime
+    that the device uses. ``n`` images were compared and ``n_labelled`` of them have a known class; the top-k figures
+    cover the latter and are None without any. ``top1_lost`` images are right in float and wrong here, ``top1_gained``
+    the other way round. ``sqnr_db`` is ``10 log10(sum ref^2 / sum (ref - x)^2)`` over all logits; None when there is
+    no finite value (logits identical to the reference, or an all-zero reference).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    runtime: str
+    executed: bool
+    n: int = Field(ge=1)
+    n_labelled: int = Field(default=0, ge=0)
+    top1_fp32_pct: float | None = Percent
+    top1_pct: float | None = Percent
+    top1_drop_pp: float | None = Field(default=None, ge=-100, le=100)
+    top1_lost: int | None = Field(default=None, ge=0)
+    top1_gained: int | None = Field(default=None, ge=0)
+    top5_pct: float | None = Percent
+    agreement_pct: float = Field(ge=0, le=100)
+    sqnr_db: float | None
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Accuracy:
+        figures = (self.top1_fp32_pct, self.top1_pct, self.top1_drop_pp, self.top5_pct)
+        if self.n_labelled > self.n or {figure is None for figure in figures} != {self.n_labelled == 0}:
+            raise ValueError(f"top-1 and top-5 belong to n_labelled images, here {self.n_labelled} of {self.n}")
+        return self
+
+
+class AccuracyMeter:
+    """Sums over batches; memory does not grow with the number of images.
+
+    >>> meter = AccuracyMeter()
+    >>> meter.update(np.array([[1.0, 3.0]]), np.array([[1.0, 2.0]]), np.array([1]))
+    >>> meter.result(runtime="onnxruntime", executed=True).top1_pct
+    100.0
+    """
+
+    def __init__(self) -> None:
+        self._n = self._n_labelled = self._agreed = 0
+        self._right_reference = self._right = self._right_top5 = self._lost = self._gained = 0
+        self._signal = self._noise = 0.0
+
+    def update(self, reference: NDArray[Any], logits: NDArray[Any], class_index: NDArray[Any]) -> None:
+        """Add a batch: ``reference`` and ``logits`` [B, K], ``class_index`` [B] with -1 where the class is unknown."""
+        reference, logits = _checked(reference, "reference"), _checked(logits, "built model")
+        class_index = np.asarray(class_index)
+        if reference.shape != logits.shape or class_index.shape != reference.shape[:1]:
+            raise ValueError(f"shapes {reference.shape}, {logits.shape} and {class_index.shape} do not match")
+        if class_index.size and not UNKNOWN_CLASS <= class_index.min() <= class_index.max() < logits.shape[1]:
+            raise ValueError(f"class indices must lie in -1..{logits.shape[1] - 1}: {class_index}")
+        self._n += len(logits)
+        self._signal += float(np.square(reference).sum())
+        self._noise += float(np.square(reference - logits).sum())
+        self._agreed += int((_top1(reference) == _top1(logits)).sum())
+        known = class_index != UNKNOWN_CLASS
+        self._count_right(reference[known], logits[known], class_index[known])
+
+    def _count_right(self, reference: NDArray[Any], logits: NDArray[Any], class_index: NDArray[Any]) -> None:
+        before, after = _top1(reference) == class_index, _top1(logits) == class_index
+        self._n_labelled += len(class_index)
+        self._right_reference += int(before.sum())
+        self._right += int(after.sum())
+        self._lost += int((before & ~after).sum())
+        self._gained += int((~before & after).sum())
+        best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP_K]  # [B, min(K, 5)]; ties: the lowest index first
+        self._right_top5 += int((best == class_index[:, None]).any(axis=1).sum())
+
+    def result(self, *, runtime: str, executed: bool) -> Accuracy:
+        """The figures so far; ValueError when no image was added."""
+        if not self._n:
+            raise ValueError("no image was compared")
+        figures: dict[str, Any] = {
+            "runtime": runtime,
+            "executed": executed,
+            "n": self._n,
+            "agreement_pct": 100 * self._agreed / self._n,
+            "sqnr_db": _decibels(self._signal, self._noise),
+        }
+        return Accuracy.model_validate(figures | self._labelled_figures() if self._n_labelled else figures)
+
+    def _labelled_figures(self) -> dict[str, float | int]:
+        n = self._n_labelled
+        return {
+            "n_labelled": n,
+            "top1_fp32_pct": 100 * self._right_reference / n,
+            "top1_pct": 100 * self._right / n,
+            "top1_drop_pp": 100 * (self._right_reference - self._right) / n,
+            "top1_lost": self._lost,
+            "top1_gained": self._gained,
+            "top5_pct": 100 * self._right_top5 / n,
+        }
+
+
+def _checked(logits: NDArray[Any], whose: str) -> NDArray[np.float64]:
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits of the {whose} have shape {logits.shape}; expected [batch, classes]")
+    if not np.isfinite(logits).all():
+        raise LevitEdgeError(f"the {whose} gave NaN or infinite logits; its accuracy cannot be measured")
+    return logits
+
+
+def _top1(logits: NDArray[np.float64]) -> NDArray[np.intp]:
+    best: NDArray[np.intp] = np.argmax(logits, axis=1)  # [B]; the lowest index wins a tie
+    return best
+
+
+def _decibels(signal: float, noise: float) -> float | None:
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None

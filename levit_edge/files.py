@@ -1,0 +1,130 @@
+"""Reading and writing on disk: atomic files, content hashes, sizes, and disk errors that read as one line."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from levit_edge.errors import InputError
+
+_READ_BYTES = 1 << 20
+
+# What the user can do about each disk error. Anything else is a fault of the program and keeps its traceback.
+_DISK_ERRORS = {
+    errno.ENOSPC: "no space left on the disk; free some, or choose another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; change the permissions, or choose another folder",
+    errno.EPERM: "operation not permitted; change the permissions, or choose another folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
+    errno.EEXIST: "a file stands where a folder is needed; choose another path",
+    errno.EISDIR: "a folder stands where a file is needed; choose another path",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter path",
+    errno.EXDEV: "it belongs to another disk or to a layer of a container image; choose another folder",
+    errno.EIO: "the disk reported an input/output error; check the disk",
+}
+
+
+@contextmanager
+def clear_os_errors(path: Path) -> Iterator[None]:
+    """Turn the disk errors a user can mend into one-line InputErrors about ``path``; others pass unchanged.
+
+    An error about a file outside ``path`` names that file instead.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _DISK_ERRORS.get(error.errno or 0)
+        if advice is None:
+            raise
+        raise InputError(f"{_culprit(error, path)}: {advice}") from error
+
+
+def _culprit(error: OSError, path: Path) -> Path:
+    if not isinstance(error.filename, str) or Path(error.filename).is_relative_to(path):
+        return path
+    return path if path.is_relative_to(error.filename) else Path(error.filename)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write the whole file or leave what was there: a temporary file beside it, flushed to disk, then renamed."""
+    staged = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+    with clear_os_errors(path):
+        try:
+            with staged.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            staged.replace(path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """:func:`write_bytes` in UTF-8, line ends as given."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """:func:`write_bytes` of :func:`json_text`."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The one JSON layout of this project: two spaces, keys in the order given, no NaN, a final newline."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def fsync_path(path: Path) -> None:
+    """Flush one file's content, or one folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def files_below(folder: Path) -> list[tuple[str, Path]]:
+    """``(relative name with slashes, path)`` of every file below ``folder``, sorted by name on any system."""
+    return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of the file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_tree(folder: Path) -> str:
+    """One SHA-256 for a folder such as ``model.mlpackage``: over the sorted lines ``sha256  relative name``.
+
+    The same as ``sha256sum`` of the listing that ``sha256sum`` itself prints for those files in that order. Times,
+    permissions and empty folders do not count.
+    """
+    digest = hashlib.sha256()
+    for name, path in files_below(folder):
+        digest.update(f"{sha256_file(path)}  {name}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_path(path: Path) -> str:
+    """:func:`sha256_tree` of a folder, :func:`sha256_file` of a file."""
+    return sha256_tree(path) if path.is_dir() else sha256_file(path)
+
+
+def size_bytes(path: Path) -> int:
+    """Size of a file, or of all files below a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for _, file in files_below(path))
+    return path.stat().st_size

@@ -1,0 +1,116 @@
+"""Pure checks of a report: against limits, and against the report of an earlier release.
+
+Small samples. When one image alone weighs more than the limit (fewer than 200 images for a drop of 0.5 pp), a plain
+comparison would fail bundles by chance. A value beyond the limit then fails only if chance explains it in less than
+5 % of cases: for the drop by the one-sided sign test on the images whose answer became wrong or right (McNemar's test,
+exact), for the agreement by the exact binomial test. The result carries the widened limit and a note. A limit of
+0 pp or 100 % is taken literally.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from levit_edge.accuracy import Accuracy
+from levit_edge.latency import CONFIDENCE_PCT
+from levit_edge.report import GateResult, Latency, TargetReport
+from levit_edge.thresholds import Thresholds
+
+_CHANCE = 0.05
+
+
+def evaluate(target: TargetReport, thresholds: Thresholds) -> tuple[GateResult, ...]:
+    """One result per limit that is set, in a fixed order; a value nobody measured gives ``passed=None``."""
+    return tuple(_gates(target, thresholds))
+
+
+def _gates(target: TargetReport, limits: Thresholds) -> Iterator[GateResult]:
+    if limits.max_top1_drop_pp is not None:
+        yield _top1_drop(target.accuracy, limits.max_top1_drop_pp)
+    if limits.min_agreement_pct is not None:
+        yield _agreement(target.accuracy, limits.min_agreement_pct)
+    if limits.max_size_ratio is not None:
+        yield at_most("size_ratio", target.size_ratio, limits.max_size_ratio)
+    if limits.min_speedup is not None:
+        yield _speedup(target.latency, limits.min_speedup)
+
+
+def at_most(name: str, value: float, limit: float, note: str = "") -> GateResult:
+    """Passed when ``value`` does not exceed ``limit``."""
+    return GateResult(name=name, value=value, limit=limit, passed=value <= limit, note=note)
+
+
+def at_least(name: str, value: float, limit: float, note: str = "") -> GateResult:
+    """Passed when ``value`` is not below ``limit``."""
+    return GateResult(name=name, value=value, limit=limit, passed=value >= limit, note=note)
+
+
+def skipped(name: str, limit: float, note: str) -> GateResult:
+    """A check without a value."""
+    return GateResult(name=name, value=None, limit=limit, passed=None, note=note)
+
+
+def _top1_drop(accuracy: Accuracy | None, limit: float) -> GateResult:
+    name = "top1_drop_pp"
+    if accuracy is None:
+        return skipped(name, limit, "accuracy was not measured")
+    if accuracy.top1_drop_pp is None:
+        return skipped(name, limit, "no image has a known class")
+    n, drop = accuracy.n_labelled, accuracy.top1_drop_pp
+    lost, gained = accuracy.top1_lost, accuracy.top1_gained
+    if drop <= limit or not 0 < limit < 100 / n or lost is None or gained is None:
+        return at_most(name, drop, limit, _how(accuracy))
+    widened = max(limit, 100 * tolerated_net_loss(lost + gained) / n)
+    return at_most(name, drop, widened, _small_sample(accuracy, n, limit))
+
+
+def _agreement(accuracy: Accuracy | None, limit: float) -> GateResult:
+    name = "agreement_pct"
+    if accuracy is None:
+        return skipped(name, limit, "accuracy was not measured")
+    n, agreement = accuracy.n, accuracy.agreement_pct
+    if agreement >= limit or not 0 < 100 - limit < 100 / n:
+        return at_least(name, agreement, limit, _how(accuracy))
+    widened = min(limit, 100 * (n - tolerated_events(n, 1 - limit / 100)) / n)
+    return at_least(name, agreement, widened, _small_sample(accuracy, n, limit))
+
+
+def _speedup(latency: Latency | None, limit: float) -> GateResult:
+    """Fails only when the whole interval of the speedup lies below the limit: noise alone fails no build."""
+    name = "speedup"
+    if latency is None:
+        return skipped(name, limit, "no runtime ran here")
+    how = f"{latency.runtime}, threads={latency.threads}"
+    if latency.speedup < limit <= latency.speedup_high:
+        how += f"; limit {limit:g} lies within the {CONFIDENCE_PCT} % interval, up to {latency.speedup_high:.3f}"
+        return at_least(name, latency.speedup, latency.speedup, how)
+    return at_least(name, latency.speedup, limit, how)
+
+
+def _how(accuracy: Accuracy) -> str:
+    return f"{accuracy.runtime}, {'executed' if accuracy.executed else 'simulated'}"
+
+
+def _small_sample(accuracy: Accuracy, n: int, limit: float) -> str:
+    return f"{_how(accuracy)}; {n} images cannot resolve the limit {limit:g}, so it is widened to what chance explains"
+
+
+def tolerated_net_loss(flips: int) -> int:
+    """Largest surplus of lost over gained answers among ``flips`` changed ones that a fair coin explains."""
+    return 2 * tolerated_events(flips, 0.5) - flips
+
+
+def tolerated_events(n: int, rate: float) -> int:
+    """Largest count that ``n`` trials of probability ``rate`` reach or exceed in at least 5 % of cases."""
+    tail = 0.0
+    for count in range(n, -1, -1):
+        tail += _binomial(n, count, rate)
+        if tail >= _CHANCE:
+            return count
+    return 0
+
+
+def _binomial(n: int, count: int, rate: float) -> float:
+    ways = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
+    return math.exp(ways + count * math.log(rate) + (n - count) * math.log1p(-rate))

@@ -1,0 +1,116 @@
+"""A report for people: ``report.md`` and the table on the terminal. What nobody measured reads "not run"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.table import Table
+
+from levit_edge.accuracy import Accuracy
+from levit_edge.report import Delegation, GateResult, Latency, Milliseconds, Report, TargetReport
+
+NOT_RUN = "not run"
+NO_LABELS = "no labels"
+SKIPPED = "skipped"
+
+
+def _labelled(value: float | None, form: str) -> str:
+    return NO_LABELS if value is None else form.format(value)
+
+
+def _milliseconds(times: Milliseconds) -> str:
+    return f"{times.median:.2f} ms ({times.p90:.2f})"
+
+
+_ACCURACY: Mapping[str, Callable[[Accuracy], str]] = {
+    "accuracy from": lambda a: f"{a.runtime}, {'executed' if a.executed else 'simulated'}",
+    "images": lambda a: f"{a.n}, {a.n_labelled} with a known class",
+    "top-1, float": lambda a: _labelled(a.top1_fp32_pct, "{:.2f} %"),
+    "top-1": lambda a: _labelled(a.top1_pct, "{:.2f} %"),
+    "top-1 drop": lambda a: _labelled(a.top1_drop_pp, "{:+.2f} pp"),
+    "top-5": lambda a: _labelled(a.top5_pct, "{:.2f} %"),
+    "agreement with float": lambda a: f"{a.agreement_pct:.2f} %",
+    "SQNR": lambda a: "no finite value" if a.sqnr_db is None else f"{a.sqnr_db:.1f} dB",
+}
+_LATENCY: Mapping[str, Callable[[Latency], str]] = {
+    "latency from": lambda t: f"{t.runtime}, {t.threads} thread{'s' if t.threads > 1 else ''}, {t.runs} runs",
+    "float, median (p90)": lambda t: _milliseconds(t.fp32_ms),
+    "built, median (p90)": lambda t: _milliseconds(t.int8_ms),
+    "speedup (95 % interval)": lambda t: f"{t.speedup:.2f}x ({t.speedup_low:.2f} to {t.speedup_high:.2f})",
+}
+_DELEGATION: Mapping[str, Callable[[Delegation], str]] = {
+    "delegates": lambda d: "-" if d.delegates is None else str(d.delegates),
+    "operators, int8 / float / fallback": lambda d: f"{d.int8_ops} / {d.float_ops} / {d.fallback_ops}",
+}
+
+
+def render_markdown(report: Report) -> str:
+    """The text of ``report.md``."""
+    environment = Environment(  # Markdown, not HTML  # noqa: S701
+        loader=PackageLoader("levit_edge", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(cell=_cell, verdict=verdict_text)
+    rows = {name: target_rows(target) for name, target in report.targets.items()}
+    gates = {name: [gate_row(gate) for gate in target.gates] for name, target in report.targets.items()}
+    return environment.get_template("report.md.j2").render(report=report, rows=rows, gates=gates)
+
+
+def summary_table(report: Report) -> Table:
+    """One column per target, one row per figure."""
+    table = Table(title=f"{report.model.variant} ({report.model.source})")
+    table.add_column("")
+    columns = [dict(target_rows(target)) for target in report.targets.values()]
+    for name in report.targets:
+        table.add_column(name, justify="right")
+    for figure in columns[0] if columns else ():
+        table.add_row(figure, *(column[figure] for column in columns))
+    return table
+
+
+def target_rows(target: TargetReport) -> list[tuple[str, str]]:
+    """``(figure, text)`` for everything a reader compares, in reading order; the same figures for every target."""
+    return [
+        ("model", f"{target.bundle}/{target.model_file} ({target.recipe})"),
+        ("size, float to built", f"{target.fp32_size_bytes / 1e6:.2f} to {target.size_bytes / 1e6:.2f} MB"),
+        ("size ratio", f"{target.size_ratio:.3f}"),
+        *_rows(_ACCURACY, target.accuracy),
+        *_rows(_LATENCY, target.latency),
+        *_rows(_DELEGATION, target.delegation),
+        ("verdict", verdict_text(target)),
+    ]
+
+
+def verdict_text(target: TargetReport) -> str:
+    """The verdict, and how many gates it could not look at."""
+    unseen = sum(gate.passed is None for gate in target.gates)
+    return f"{target.verdict} ({unseen} skipped)" if unseen and target.verdict != "not measured" else target.verdict
+
+
+Entry = TypeVar("Entry")
+
+
+def _rows(figures: Mapping[str, Callable[[Entry], str]], entry: Entry | None) -> list[tuple[str, str]]:
+    return [(name, NOT_RUN if entry is None else show(entry)) for name, show in figures.items()]
+
+
+def gate_row(gate: GateResult) -> tuple[str, str, str, str, str]:
+    """``(name, value, limit, result, note)`` of a gate."""
+    results = {None: SKIPPED, True: "passed", False: "failed"}
+    return (
+        gate.name,
+        NOT_RUN if gate.value is None else f"{gate.value:.3f}",
+        f"{gate.limit:.3f}",
+        results[gate.passed],
+        gate.note,
+    )
+
+
+def _cell(text: Any) -> str:
+    """Text that cannot break out of its Markdown table cell."""
+    return " ".join(str(text).split()).replace("|", r"\|")

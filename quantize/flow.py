@@ -1,0 +1,58 @@
+"""The steps of post-training quantization: trace, calibrate, quantize. Each takes and gives a whole program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from quantize.quantizer import LevitQuantizer
+from quantize.recipes import Recipe
+from quantize.roles import role
+from quantize.scheme import Role, Scheme
+from quantize.statistics import Histogram, observe
+
+# Only ever needed by an integer tensor, and these stay float on every target.
+_NEVER_STORED = {Role.SCORES, Role.BIASED_SCORES, None}
+
+
+def trace(model: nn.Module, image: Tensor) -> ExportedProgram:
+    """The exported program of ``model`` for inputs shaped like ``image`` [1, C, H, W]."""
+    with torch.no_grad():
+        return torch.export.export(model, (image,))
+
+
+def calibrate(program: ExportedProgram, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+    """Histograms of every tensor that a target may store, over float32 batches [B, C, H, W], by node name.
+
+    Raises ValueError when there is no batch or an image makes the model produce NaN or infinity.
+    """
+    module = program.module()
+    names = [node.name for node in module.graph.nodes if role(node) not in _NEVER_STORED]
+    histograms = observe(module, names, batches)
+    if not all(histogram.counts.any() for histogram in histograms.values()):
+        raise ValueError("no calibration image was given")
+    return histograms
+
+
+def quantize(
+    program: ExportedProgram, image: Tensor, recipe: Recipe, scheme: Scheme, histograms: Mapping[str, Histogram]
+) -> ExportedProgram:
+    """The program with explicit quantize and dequantize operators, as ``recipe`` and the target's ``scheme`` want it.
+
+    A recipe without int8 gives the program back as it is; one with int8 weights only needs no histograms.
+    """
+    if recipe.weights != "int8":
+        return program
+    quantizer = LevitQuantizer(
+        recipe.scheme(scheme),
+        histograms,
+        activation_range=recipe.activation_range,
+        weight_range=recipe.weight_range,
+        weights_only=not recipe.calibrates,
+    )
+    prepared = prepare_pt2e(program.module(), quantizer)
+    return trace(convert_pt2e(prepared), image)

@@ -1,0 +1,79 @@
+"""Hardswish without floats: ``6 * hardswish(x) = x * min(max(x + 3, 0), 6)`` as one integer add and one multiply.
+
+The clamp is the saturation of the gate's integer type, whose range is set to exactly [0, 6]; the factor 6 is taken
+out of the weight of the layer that follows. (Hardswish: Howard et al. 2019, arXiv:1905.02244, section 5.2.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import torch
+from torch import Tensor, fx
+
+from quantize.roles import LAYERS, aten, is_move, role, source
+from quantize.scheme import Role
+
+GATE_SHIFT = 3.0
+GATE_MAX = 6.0
+
+
+def constant_value(model: fx.GraphModule, node: fx.Node) -> Tensor:
+    """The tensor behind a get_attr node."""
+    owner, _, name = str(node.target).rpartition(".")
+    value = getattr(model.get_submodule(owner), name)
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _following_layers(node: fx.Node) -> list[fx.Node] | None:
+    """The layers that consume ``node`` (through moves), or None if anything else does."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        if user.target in LAYERS:
+            found.append(user)
+        elif is_move(user) and (below := _following_layers(user)) is not None:
+            found += below
+        else:
+            return None
+    return found
+
+
+def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
+    weight = layer.all_input_nodes[1]
+    name = f"{weight.name}_scaled"
+    model.register_buffer(name, constant_value(model, weight).detach() * factor)
+    with model.graph.inserting_before(layer):
+        scaled = model.graph.get_attr(name)
+    scaled.meta.update(weight.meta)
+    layer.replace_input_with(weight, scaled)
+
+
+def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
+    """Rewrite, in place, each Hardswish between stored tensors; returns {name of its product: name of the Hardswish}.
+
+    The program computes Hardswish only once the gate is quantized over [0, 6].
+    """
+    renamed = {}
+    for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
+        x = node.all_input_nodes[0]
+        layers = _following_layers(node)
+        if role(source(x)) not in stored or layers is None:
+            continue
+        name = f"{node.name}_shift"  # one constant each: PT2E folds constants one by one
+        model.register_buffer(name, torch.tensor([GATE_SHIFT]))
+        with model.graph.inserting_before(node):
+            shift = model.graph.get_attr(name)
+            gate = model.graph.call_function(aten.add.Tensor, (x, shift))
+            product = model.graph.call_function(aten.mul.Tensor, (x, gate))
+        shift.meta["val"] = node.meta["val"].new_empty(1)
+        gate.meta.update(node.meta)
+        product.meta.update(node.meta)
+        node.replace_all_uses_with(product)
+        model.graph.erase_node(node)
+        for layer in layers:
+            _scale_weight(model, layer, 1 / GATE_MAX)
+        renamed[product.name] = node.name
+    model.graph.eliminate_dead_code()
+    model.recompile()
+    return renamed

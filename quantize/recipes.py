@@ -1,0 +1,117 @@
+"""What to quantize and how: recipes are data, named here or read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from levit_edge.errors import InputError
+from quantize.ranges import RANGE_METHODS, RangeMethod
+from quantize.scheme import Role, Scheme
+
+Weights = Literal["float32", "float16", "int8"]
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "weights": ("float32", "float16", "int8"),
+    "activations": ("float32", "float16", "int8"),
+    "activation_range": RANGE_METHODS,
+    "weight_range": RANGE_METHODS,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is stored and computed.
+
+    ``activation_range`` and ``weight_range`` choose the clipping: ``minmax``, or ``mse``, the range with the least
+    squared error. ``keep_float`` names roles of tensors (:class:`quantize.scheme.Role`) that stay float where the
+    target would store them as integers. ``base`` is the built-in recipe that a file started from.
+    """
+
+    name: str
+    base: str
+    weights: Weights
+    activations: Weights
+    activation_range: RangeMethod = "mse"
+    weight_range: RangeMethod = "minmax"
+    keep_float: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("coreml", "executorch", "onnx")
+
+    def __post_init__(self) -> None:
+        for field, allowed in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in allowed:
+                raise InputError(f"recipe {self.name}: {field} is {value!r}; valid: {', '.join(allowed)}")
+        roles = [role.value for role in Role]
+        for role in self.keep_float:
+            if role not in roles:
+                raise InputError(f"recipe {self.name}: keep_float has {role!r}; valid: {', '.join(roles)}")
+        if self.activations == "int8" and self.weights != "int8":
+            raise InputError(f"recipe {self.name}: int8 activations need int8 weights, not {self.weights}")
+
+    @property
+    def calibrates(self) -> bool:
+        """True when images must be shown to choose activation ranges."""
+        return self.activations == "int8"
+
+    @property
+    def half(self) -> bool:
+        """True when float operators may compute in float16 (Core ML only)."""
+        return "float32" not in (self.weights, self.activations)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name, as JSON values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def scheme(self, scheme: Scheme) -> Scheme:
+        """The target's scheme as this recipe uses it; InputError when it keeps float what the target cannot."""
+        if self.activations != "int8":
+            return replace(scheme, stored=frozenset(), constant_bias="float" if self.weights != "int8" else "weight")
+        kept = frozenset(Role(role) for role in self.keep_float)
+        if kept & scheme.required:
+            names = ", ".join(sorted(role.value for role in kept & scheme.required))
+            raise InputError(f"recipe {self.name}: keep_float has {names}, which this target needs as integers")
+        return replace(scheme, stored=scheme.stored - kept)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("int8", "int8", weights="int8", activations="int8"),
+        Recipe("fp32", "fp32", weights="float32", activations="float32"),
+        Recipe("fp16", "fp16", weights="float16", activations="float16", targets=("coreml",)),
+        Recipe("w8a16", "w8a16", weights="int8", activations="float16", targets=("coreml",)),
+    )
+}
+_FILE_KEYS = tuple(f.name for f in fields(Recipe) if f.name not in ("name", "targets"))
+
+
+def load_recipe(spec: str) -> Recipe:
+    """A built-in recipe by name, or a ``.toml`` file: ``base`` names a built-in one, other keys override its fields.
+
+    Raises InputError for an unknown name, an unreadable file, an unknown key or value.
+    """
+    if spec in RECIPES:
+        return RECIPES[spec]
+    if not spec.endswith(".toml"):
+        raise InputError(f"unknown recipe {spec!r}; valid: {', '.join(RECIPES)}, or a .toml file")
+    path = Path(spec)
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"recipe {path} cannot be read: {error}") from None
+    return _from_settings(path, settings)
+
+
+def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
+    for key in settings:
+        if key not in _FILE_KEYS:
+            raise InputError(f"recipe {path}: unknown key {key!r}; valid: {', '.join(_FILE_KEYS)}")
+    base = settings.pop("base", "int8")
+    if base not in RECIPES:
+        raise InputError(f"recipe {path}: base is {base!r}; valid: {', '.join(RECIPES)}")
+    keep = settings.pop("keep_float", [])
+    if not isinstance(keep, list):
+        raise InputError(f"recipe {path}: keep_float is {keep!r}; give a list of roles")
+    return replace(RECIPES[base], name=path.stem, keep_float=tuple(keep), **settings)

@@ -1,0 +1,56 @@
+"""What a target wants of the quantized program: one frozen record per target, read by one quantizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+
+class Role(str, Enum):
+    """What a tensor of the fused LeViT is, which decides whether a target stores it as an integer."""
+
+    IMAGE = "image"
+    LAYER = "layer"  # output of a convolution or linear layer
+    VALUES = "values"  # the linear layer that gives v
+    SCORES = "scores"  # q @ k
+    BIASED_SCORES = "biased_scores"  # scores + attention bias
+    SOFTMAX = "softmax"
+    CONTEXT = "context"  # softmax @ v
+    GATE = "gate"  # x + 3, saturated to [0, 6], where Hardswish is written as a product
+    HARDSWISH = "hardswish"
+    RESIDUAL = "residual"  # x + block(x)
+    POOLED = "pooled"
+    LOGITS = "logits"
+
+
+# Softmax over 196 tokens spreads its mass so thin that 8 uniform levels lose it: about 1.3 dB of the logits' SQNR with
+# the best range, 9 dB with the scale of 1/256 that integer softmax kernels want. The scores feed nothing but softmax.
+ATTENTION_INSIDE = frozenset({Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Role.CONTEXT})
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The integer types and tensors of one target.
+
+    ``activation_dtype`` is the storage of activations: affine, per-tensor, the whole 8-bit range. Weights are always
+    int8, symmetric, per-channel, -127..127. ``stored`` are the roles that are integers between operators, ``required``
+    those of them that a recipe may not keep float. ``integer_bias``: layer biases are int32 with scale s_x * s_w (else
+    float, quantized by the backend). ``constant_bias``: the attention bias is float or int8 per head. ``hardswish``:
+    computed in float, or as a saturating integer add and a multiply.
+    """
+
+    activation_dtype: Literal["int8", "uint8"]
+    stored: frozenset[Role]
+    required: frozenset[Role] = frozenset()
+    integer_bias: bool = False
+    constant_bias: Literal["float", "weight"] = "float"
+    hardswish: Literal["float", "integer"] = "float"
+
+    @property
+    def quant_min(self) -> int:
+        return -128 if self.activation_dtype == "int8" else 0
+
+    @property
+    def quant_max(self) -> int:
+        return self.quant_min + 255

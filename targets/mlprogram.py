@@ -1,0 +1,156 @@
+"""iOS: Core ML ML programs (``.mlpackage``). They convert anywhere; Apple's runtime executes them on macOS only."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from levit_edge.errors import InputError
+from levit_edge.results import Placement, Precision
+from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
+from targets.base import INPUT_NAME, OUTPUT_NAME, Contents, Image, Logits, operator_rows
+
+MINIMUM_DEPLOYMENT_TARGET = "iOS17"
+
+# Unsigned activations, as Apple's own quantizer makes them. Everything between quantize and dequantize may run in
+# integers from A17 Pro and M4 on; the rest computes in float16.
+SCHEME = Scheme(
+    activation_dtype="uint8",
+    stored=frozenset(Role) - ATTENTION_INSIDE - {Role.LOGITS},
+    constant_bias="weight",
+)
+
+_MOVES = {"reshape", "transpose", "expand_dims", "squeeze", "quantize", "dequantize", "cast", "identity"}
+_WEIGHTS = "constexpr_"
+
+
+def simulation_path(model: Path) -> Path:
+    """Where the program that a ``.mlpackage`` was converted from is kept, for machines that cannot execute it."""
+    return model.with_suffix(".pt2")
+
+
+def lower(program: ExportedProgram, path: Path, half: bool) -> None:
+    """Write the ``.mlpackage``, and beside it the torch program it was converted from."""
+    import coremltools
+
+    shape = tuple(program.example_inputs[0][0].shape)
+    precision = coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32
+    model = coremltools.convert(
+        program.run_decompositions({}),
+        inputs=[coremltools.TensorType(name=INPUT_NAME, shape=shape, dtype=np.float32)],
+        outputs=[coremltools.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
+        minimum_deployment_target=getattr(coremltools.target, MINIMUM_DEPLOYMENT_TARGET),
+        compute_precision=precision,
+        convert_to="mlprogram",
+        skip_model_load=True,
+    )
+    model.save(str(path))
+    _fix_identifiers(path)
+    torch.export.save(program, simulation_path(path))
+
+
+def _fix_identifiers(package: Path) -> None:
+    """Replace the random item identifiers of the package by ones made from the item paths: same input, same bytes."""
+    manifest = package / "Manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    items, root = {}, content["rootModelIdentifier"]
+    for old, entry in content["itemInfoEntries"].items():
+        new = str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper()
+        items[new] = entry
+        root = new if old == root else root
+    content["itemInfoEntries"], content["rootModelIdentifier"] = dict(sorted(items.items())), root
+    manifest.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+class CoreMLRunner:
+    """A ``.mlpackage`` in Core ML on this Mac's CPU."""
+
+    executed = True
+
+    def __init__(self, path: Path) -> None:
+        import coremltools
+
+        self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.CPU_ONLY)
+        self.runtime = f"coreml-macos-{platform.mac_ver()[0]}"
+
+    def __call__(self, image: Image) -> Logits:
+        logits: Logits = self._model.predict({INPUT_NAME: image})[OUTPUT_NAME].astype(np.float32)
+        return logits
+
+
+class SimulatedRunner:
+    """The torch program that a ``.mlpackage`` was converted from: its integer rounding, in float32 elsewhere."""
+
+    executed = False
+    runtime = "torch-simulated"
+
+    def __init__(self, path: Path) -> None:
+        import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
+
+        program = simulation_path(path)
+        if not program.is_file():
+            raise InputError(f"{program} does not exist; it is what stands in for Core ML outside macOS")
+        self._module = torch.export.load(program).module()
+
+    def __call__(self, image: Image) -> Logits:
+        with torch.no_grad():
+            logits: Logits = self._module(torch.from_numpy(image)).numpy()
+        return logits
+
+
+def load(path: Path, threads: int) -> CoreMLRunner | SimulatedRunner:
+    """Core ML on macOS, where ``threads`` is Core ML's own business; the simulation elsewhere."""
+    del threads
+    return CoreMLRunner(path) if sys.platform == "darwin" else SimulatedRunner(path)
+
+
+def _operations(package: Path) -> list[Any]:
+    import coremltools
+
+    try:
+        program = coremltools.utils.load_spec(str(package)).mlProgram
+    except Exception as error:  # noqa: BLE001  # protobuf and file errors alike
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{package} is not a Core ML package: {reason}") from None
+    function = program.functions["main"]
+    operations: list[Any] = list(function.block_specializations[function.opset].operations)
+    return operations
+
+
+def _argument_names(operation: Any) -> Iterator[str]:
+    for argument in operation.inputs.values():
+        for binding in argument.arguments:
+            if binding.name:
+                yield binding.name
+
+
+def _classified(operations: list[Any]) -> Iterator[tuple[str, Precision, Placement]]:
+    kinds = {output.name: operation.type for operation in operations for output in operation.outputs}
+    quantized = {name for op in operations if op.type == "quantize" for name in _argument_names(op)}
+    for operation in operations:
+        if operation.type == "const" or operation.type.startswith(_WEIGHTS):
+            continue
+        if operation.type in _MOVES:
+            yield operation.type, "move", "runtime"
+            continue
+        activations = [kinds[n] for n in _argument_names(operation) if kinds.get(n, "const") != "const"]
+        dequantized = [kind == "dequantize" or kind.startswith(_WEIGHTS) for kind in activations]
+        stored = any(output.name in quantized for output in operation.outputs)
+        integer = bool(dequantized) and all(dequantized) and (stored or operation.type in ("linear", "matmul"))
+        yield operation.type, "int8" if integer else "float", "runtime"
+
+
+def contents(path: Path) -> Contents:
+    """Operators of the package on disk. ``int8`` are those between dequantize and quantize: Core ML may fuse them."""
+    notes = (f"minimum deployment target {MINIMUM_DEPLOYMENT_TARGET}; int8 kernels from A17 Pro and M4 on",)
+    return Contents(None, operator_rows(_classified(_operations(path))), notes)
+

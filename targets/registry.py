@@ -1,0 +1,53 @@
+"""The targets by name: one dict."""
+
+from __future__ import annotations
+
+from levit_edge.errors import InputError
+from targets import mlprogram, ort, xnnpack
+from targets.base import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            name="executorch",
+            model_file="model.pte",
+            reference_file="model.fp32.pte",
+            scheme=xnnpack.SCHEME,
+            lower=xnnpack.lower,
+            load=xnnpack.load,
+            contents=xnnpack.contents,
+            packages=("executorch",),
+            options={"backend": "xnnpack"},
+        ),
+        Target(
+            name="coreml",
+            model_file="model.mlpackage",
+            reference_file="model.fp32.mlpackage",
+            scheme=mlprogram.SCHEME,
+            lower=mlprogram.lower,
+            load=mlprogram.load,
+            contents=mlprogram.contents,
+            packages=("coremltools",),
+            options={"minimum_deployment_target": mlprogram.MINIMUM_DEPLOYMENT_TARGET},
+        ),
+        Target(
+            name="onnx",
+            model_file="model.onnx",
+            reference_file="model.fp32.onnx",
+            scheme=ort.SCHEME,
+            lower=ort.lower,
+            load=ort.load,
+            contents=ort.contents,
+            packages=("onnx", "onnxscript", "onnxruntime"),
+            options={"opset": str(ort.OPSET)},
+        ),
+    )
+}
+
+
+def target(name: str) -> Target:
+    """The target called ``name``; InputError with the valid names for any other."""
+    if name not in TARGETS:
+        raise InputError(f"unknown target {name!r}; valid: {', '.join(TARGETS)}")
+    return TARGETS[name]

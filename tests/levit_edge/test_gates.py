@@ -1,0 +1,181 @@
+"""Limits and small samples, all without a model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from levit_edge.errors import InputError
+from levit_edge.gates import evaluate, tolerated_events, tolerated_net_loss
+from levit_edge.report import GateResult
+from levit_edge.thresholds import TARGETS, Thresholds, default_thresholds, load_thresholds, thresholds_for
+from tests.levit_edge import reports
+
+NAMES = ["top1_drop_pp", "agreement_pct", "size_ratio", "speedup"]
+
+
+def _results(thresholds: Thresholds | None = None, **changes: Any) -> dict[str, GateResult]:
+    limits = thresholds or default_thresholds("int8", "onnx")
+    return {gate.name: gate for gate in evaluate(reports.target(**changes), limits)}
+
+
+def test_a_good_bundle_passes_every_gate() -> None:
+    results = _results()
+    assert list(results) == NAMES
+    assert all(gate.passed for gate in results.values())
+    assert results["speedup"].note == "onnxruntime 1.31.1, threads=1"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "passed"),
+    [
+        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=0.5)}, True),
+        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=0.6)}, False),
+        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=-3.0)}, True),
+        ("agreement_pct", {"accuracy": reports.accuracy(agreement_pct=98.0)}, True),
+        ("agreement_pct", {"accuracy": reports.accuracy(agreement_pct=97.9)}, False),
+        ("size_ratio", {"size_ratio": 0.29}, True),
+        ("size_ratio", {"size_ratio": 0.2901}, False),
+        ("speedup", {"latency": reports.latency(speedup=1.0, speedup_low=0.9, speedup_high=1.1)}, True),
+        ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=1.0)}, True),
+        ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=0.99)}, False),
+    ],
+)
+def test_each_gate_at_its_limit(name: str, changes: dict[str, Any], passed: bool) -> None:
+    results = _results(**changes)
+    assert results[name].passed is passed
+    assert all(gate.passed for other, gate in results.items() if other != name)
+
+
+def test_noise_is_named_when_it_saves_a_speedup() -> None:
+    gate = _results(latency=reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=1.02))["speedup"]
+    assert (gate.value, gate.limit, gate.passed) == (0.98, 0.98, True)
+    assert "limit 1 lies within the 95 % interval, up to 1.020" in gate.note
+
+
+def test_what_was_not_measured_is_skipped_and_not_passed() -> None:
+    results = _results(accuracy=None, latency=None)
+    for name in ("top1_drop_pp", "agreement_pct", "speedup"):
+        assert (results[name].value, results[name].passed) == (None, None)
+        assert results[name].note
+    assert results["size_ratio"].passed is True
+
+
+def test_without_labels_only_the_drop_is_skipped() -> None:
+    unlabelled = reports.accuracy(
+        n_labelled=0, top1_fp32_pct=None, top1_pct=None, top1_drop_pp=None, top5_pct=None, executed=False
+    )
+    results = _results(accuracy=unlabelled)
+    assert results["top1_drop_pp"].passed is None
+    assert results["agreement_pct"].passed is True
+    assert results["agreement_pct"].note.endswith("simulated")
+
+
+def test_a_gate_can_be_off() -> None:
+    assert list(_results(Thresholds(min_speedup=None, max_top1_drop_pp=None))) == ["agreement_pct"]
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "gained", "passed"),
+    [
+        (100, 4, 0, True),  # a fair coin gives four heads of four in 6 % of cases
+        (100, 5, 0, False),  # five of five: 3 %
+        (100, 9, 3, True),  # nine or more of twelve: 7 %
+        (100, 10, 2, False),  # ten or more of twelve: 2 %
+        (199, 1, 0, True),
+        (200, 1, 0, True),  # 0.5 pp is the limit itself
+        (200, 2, 0, False),  # 200 images resolve the limit: no allowance
+    ],
+)
+def test_the_drop_on_few_images_fails_only_beyond_chance(n: int, lost: int, gained: int, passed: bool) -> None:
+    gate = _results(accuracy=reports.few_images(n, lost, gained))["top1_drop_pp"]
+    assert gate.passed is passed
+    assert gate.value is not None
+    assert (gate.value <= gate.limit) is passed
+    widened = n < 200 and 100 * (lost - gained) / n > 0.5
+    assert ("cannot resolve the limit 0.5" in gate.note) is widened
+
+
+@pytest.mark.parametrize(("n", "agreed", "passed"), [(20, 18, True), (20, 17, False), (49, 46, True), (50, 48, False)])
+def test_the_agreement_on_few_images_fails_only_beyond_chance(n: int, agreed: int, passed: bool) -> None:
+    gate = _results(accuracy=reports.few_images(n, 0, 0, agreed))["agreement_pct"]
+    assert gate.passed is passed
+
+
+def test_a_limit_of_zero_is_literal() -> None:
+    limits = Thresholds(max_top1_drop_pp=0, min_agreement_pct=100)
+    results = _results(limits, accuracy=reports.few_images(10, 1, 0))
+    assert (results["top1_drop_pp"].passed, results["agreement_pct"].passed) == (False, False)
+    assert (results["top1_drop_pp"].limit, results["agreement_pct"].limit) == (0, 100)
+
+
+@given(n=st.integers(1, 60), rate=st.sampled_from([0.02, 0.5, 0.9]))
+def test_tolerated_events_are_the_exact_binomial_tail(n: int, rate: float) -> None:
+    def reach(count: int) -> float:
+        return sum(math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(count, n + 1))
+
+    tolerated = tolerated_events(n, rate)
+    assert reach(tolerated) >= 0.05 - 1e-12
+    assert tolerated == n or reach(tolerated + 1) < 0.05 + 1e-12
+
+
+def test_no_flips_tolerate_nothing() -> None:
+    assert [tolerated_net_loss(flips) for flips in (0, 1, 4, 5, 12)] == [0, 1, 4, 3, 6]
+
+
+def test_default_limits_per_recipe_and_target() -> None:
+    assert [default_thresholds("int8", name).max_size_ratio for name in TARGETS] == [0.32, 0.29, 0.29]
+    assert default_thresholds("int8", "onnx") == Thresholds(max_size_ratio=0.29)
+    for recipe in ("fp32", "fp16", "w8a16"):
+        assert default_thresholds(recipe, "coreml").min_speedup is None
+    for bad in (("int4", "onnx"), ("int8", "tflite")):
+        with pytest.raises(InputError, match="valid: "):
+            default_thresholds(*bad)
+
+
+def _toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "limits.toml"
+    path.write_text(text)
+    return path
+
+
+def test_limits_from_a_file(tmp_path: Path) -> None:
+    changes = load_thresholds(
+        _toml(tmp_path, 'max_top1_drop_pp = 1\nmin_speedup = 1.5\n[coreml]\nmin_speedup = "off"\nmax_size_ratio = 0.3')
+    )
+    assert thresholds_for("int8", "onnx", changes) == Thresholds(
+        max_top1_drop_pp=1, min_agreement_pct=98, max_size_ratio=0.29, min_speedup=1.5
+    )
+    coreml = thresholds_for("int8", "coreml", changes)
+    assert (coreml.max_top1_drop_pp, coreml.max_size_ratio, coreml.min_speedup) == (1, 0.3, None)
+    assert thresholds_for("int8", "onnx") == default_thresholds("int8", "onnx")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = ", "cannot be read as thresholds"),
+        ("max_drop = 1", "unknown key 'max_drop'; valid: max_top1_drop_pp"),
+        ("[tflite]\nmin_speedup = 1", "unknown key 'tflite'"),
+        ("[onnx]\nmax_drop = 1", r"unknown key 'onnx\.max_drop'"),
+        ("min_speedup = true", 'min_speedup is True; give a number, or "off"'),
+        ('min_speedup = "fast"', "min_speedup is 'fast'; give a number"),
+        ("[onnx]\nmin_agreement_pct = 101", "min_agreement_pct is 101.*less than or equal to 100"),
+        ("onnx = 3", "onnx is 3"),
+        ("min_speedup = nan", "min_speedup is nan"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as failure:
+        load_thresholds(_toml(tmp_path, text))
+    assert "limits.toml" in str(failure.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read as thresholds"):
+        load_thresholds(tmp_path / "absent.toml")
