@@ -68,7 +68,7 @@ def read_golden(folder: Path) -> Golden:
     """Read ``golden.npz`` of a bundle; InputError when it is missing or does not fit."""
     path = folder / GOLDEN_NAME
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in (*_FORMS, "names", "runtime")}
         names = tuple(str(name) for name in arrays["names"])
         return Golden(arrays["pixels"], arrays["inputs"], arrays["logits"], names, str(arrays["runtime"]))

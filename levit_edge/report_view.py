@@ -79,11 +79,21 @@ def target_rows(target: TargetReport) -> list[tuple[str, str]]:
         ("model", f"{target.bundle}/{target.model_file} ({target.recipe})"),
         ("size, float to built", f"{target.fp32_size_bytes / 1e6:.2f} to {target.size_bytes / 1e6:.2f} MB"),
         ("size ratio", f"{target.size_ratio:.3f}"),
-        *_rows(_ACCURACY, target.accuracy),
-        *_rows(_LATENCY, target.latency),
+        *accuracy_rows(target.accuracy),
+        *latency_rows(target.latency),
         *_rows(_DELEGATION, target.delegation),
         ("verdict", verdict_text(target)),
     ]
+
+
+def accuracy_rows(accuracy: Accuracy | None) -> list[tuple[str, str]]:
+    """``(figure, text)`` of the accuracy alone."""
+    return _rows(_ACCURACY, accuracy)
+
+
+def latency_rows(latency: Latency | None) -> list[tuple[str, str]]:
+    """``(figure, text)`` of the latency alone."""
+    return _rows(_LATENCY, latency)
 
 
 def verdict_text(target: TargetReport) -> str:

@@ -115,3 +115,12 @@ class DoctorReport(_Result):
     python: str
     platform: str
     rows: tuple[DoctorRow, ...]
+
+
+class GateCheck(_Result):
+    """The answer of ``gate``: every check of every target. ``passed`` is None for a check without a value."""
+
+    report: str
+    baseline: str | None = None
+    passed: bool
+    targets: dict[str, tuple[GateResult, ...]]

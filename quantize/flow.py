@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from quantize.quantizer import LevitQuantizer
@@ -25,7 +26,7 @@ def trace(model: nn.Module, image: Tensor) -> ExportedProgram:
         return torch.export.export(model, (image,))
 
 
-def calibrate(program: ExportedProgram, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+def calibrate(program: ExportedProgram, batches: Iterable[Tensor]) -> Mapping[str, Histogram]:
     """Histograms of every tensor that a target may store, over float32 batches [B, C, H, W], by node name.
 
     Raises ValueError when there is no batch or an image makes the model produce NaN or infinity.
@@ -54,5 +55,15 @@ def quantize(
         weight_range=recipe.weight_range,
         weights_only=not recipe.calibrates,
     )
-    prepared = prepare_pt2e(program.module(), quantizer)
-    return trace(convert_pt2e(prepared), image)
+    converted = convert_pt2e(prepare_pt2e(program.module(), quantizer))
+    _drop_unused(converted)
+    return trace(converted, image)
+
+
+def _drop_unused(module: GraphModule) -> None:
+    """Forget the float weights that integers have replaced: a program carries every parameter of its module."""
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in {**dict(module.named_parameters()), **dict(module.named_buffers())}:
+        if name not in used:
+            owner, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(owner), leaf)

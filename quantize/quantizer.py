@@ -20,8 +20,8 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, EdgeOrNode, QuantizationSpecBase
 
-from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.hardswish import GATE_MAX, constant_value, split_hardswish
+from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.ranges import QParams, RangeMethod
 from quantize.roles import LAYERS, is_constant, is_move, role, source
 from quantize.scheme import Role, Scheme
@@ -54,14 +54,14 @@ class LevitQuantizer(Quantizer):
         self.activation_range, self.weight_range, self.weights_only = activation_range, weight_range, weights_only
         self._activation = QuantizationSpec(
             dtype=_DTYPES[scheme.activation_dtype],
-            observer_or_fake_quant_ctr=ActivationObserver,  # type: ignore[arg-type]
+            observer_or_fake_quant_ctr=ActivationObserver,
             quant_min=scheme.quant_min,
             quant_max=scheme.quant_max,
             qscheme=torch.per_tensor_affine,
         )
         self._weight = QuantizationSpec(
             dtype=torch.int8,
-            observer_or_fake_quant_ctr=PerChannelWeightObserver,  # type: ignore[arg-type]
+            observer_or_fake_quant_ctr=PerChannelWeightObserver,
             quant_min=-WEIGHT_MAX,
             quant_max=WEIGHT_MAX,
             qscheme=torch.per_channel_symmetric,
@@ -106,9 +106,12 @@ class LevitQuantizer(Quantizer):
         x, weight, bias = node.all_input_nodes
         if self.weights_only:
             return {weight: self._weight}
-        if not self._is_stored(x):
+        if self._is_stored(x):
+            specs: dict[fx.Node, QuantizationSpecBase | None] = {x: SharedQuantizationSpec(x), weight: self._weight}
+        elif self.scheme.float_residual and role(source(x)) is Role.RESIDUAL:
+            specs = {x: self._activation, weight: self._weight}
+        else:
             return {}
-        specs: dict[fx.Node, QuantizationSpecBase | None] = {x: SharedQuantizationSpec(x), weight: self._weight}
         if self.scheme.integer_bias:
             specs[bias] = DerivedQuantizationSpec(
                 derived_from=[(x, node), (weight, node)],
@@ -143,9 +146,9 @@ class LevitQuantizer(Quantizer):
 
     def _hand_floors(self, model: fx.GraphModule, observers: dict[EdgeOrNode, ObserverOrFakeQuantize]) -> None:
         for node in model.graph.nodes:
-            if node.target in LAYERS and (x := node.all_input_nodes[0]) in observers:
-                _, weight, bias = node.all_input_nodes
-                scale = float(observers[x].calculate_qparams()[0])
+            if node.target in LAYERS and (node.all_input_nodes[0], node) in observers:
+                x, weight, bias = node.all_input_nodes
+                scale = float(observers[(x, node)].calculate_qparams()[0])
                 observers[(weight, node)].floor = bias_floor(constant_value(model, bias), scale)
 
     def _hand_histogram(self, model: fx.GraphModule, observer: ActivationObserver, nodes: list[fx.Node]) -> None:

@@ -64,6 +64,8 @@ def _layer_role(node: fx.Node) -> Role:
         return Role.LAYER
     if consumer.target == aten.bmm.default and _bmm_role(consumer) is Role.CONTEXT:
         return Role.VALUES
+    if consumer.target == aten.add.Tensor:
+        return Role.BRANCH if _add_role(consumer) is Role.RESIDUAL else Role.LAYER
     return Role.LOGITS if consumer.op == "output" else Role.LAYER
 
 

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 
 from levit_edge.errors import InputError
 from levit_edge.results import Placement, Precision
-from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
+from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.base import INPUT_NAME, OUTPUT_NAME, Contents, Image, Logits, operator_rows
 
 MINIMUM_DEPLOYMENT_TARGET = "iOS17"
@@ -25,12 +25,14 @@ MINIMUM_DEPLOYMENT_TARGET = "iOS17"
 # integers from A17 Pro and M4 on; the rest computes in float16.
 SCHEME = Scheme(
     activation_dtype="uint8",
-    stored=frozenset(Role) - ATTENTION_INSIDE - {Role.LOGITS},
+    stored=frozenset(Role) - ATTENTION_INSIDE - RESIDUAL_STREAM - {Role.LOGITS},
+    float_residual=True,
     constant_bias="weight",
 )
 
 _MOVES = {"reshape", "transpose", "expand_dims", "squeeze", "quantize", "dequantize", "cast", "identity"}
 _WEIGHTS = "constexpr_"
+_DEBUG_FILE = "executorch_debug_handle_mapping.json"  # for ExecuTorch's own profiler; no part of the package
 
 
 def simulation_path(model: Path) -> Path:
@@ -55,6 +57,7 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
     )
     model.save(str(path))
     _fix_identifiers(path)
+    (path / _DEBUG_FILE).unlink(missing_ok=True)
     torch.export.save(program, simulation_path(path))
 
 
@@ -153,4 +156,3 @@ def contents(path: Path) -> Contents:
     """Operators of the package on disk. ``int8`` are those between dequantize and quantize: Core ML may fuse them."""
     notes = (f"minimum deployment target {MINIMUM_DEPLOYMENT_TARGET}; int8 kernels from A17 Pro and M4 on",)
     return Contents(None, operator_rows(_classified(_operations(path))), notes)
-

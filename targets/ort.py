@@ -11,17 +11,19 @@ from torch.export import ExportedProgram
 
 from levit_edge.errors import InputError
 from levit_edge.results import Placement, Precision
-from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
+from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.base import INPUT_NAME, OUTPUT_NAME, Contents, Image, Logits, operator_rows
 
 OPSET = 21
 
 # Unsigned activations, because only they fuse with several consumers on x86 and ARM alike; int32 biases, because only
-# they go into QGemm and QLinearConv. The second attention product stays float on both sides: see ATTENTION_INSIDE.
-# Float logits cost nothing (QGemm can give floats) and leave no ties between classes.
+# they go into QGemm and QLinearConv. QGemm can give floats, so what is not an input of the next layer stays float: the
+# second attention product on both sides (see ATTENTION_INSIDE), the logits (no ties between classes), and the residual
+# stream with all that is added to it.
 SCHEME = Scheme(
     activation_dtype="uint8",
-    stored=frozenset(Role) - ATTENTION_INSIDE - {Role.VALUES, Role.LOGITS},
+    stored=frozenset(Role) - ATTENTION_INSIDE - RESIDUAL_STREAM - {Role.VALUES, Role.LOGITS},
+    float_residual=True,
     integer_bias=True,
     constant_bias="weight",
     hardswish="integer",

@@ -13,6 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from levit_edge.errors import InputError
+from levit_edge.native_output import hushed_stderr
 from levit_edge.results import Placement, Precision
 from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
 from targets.base import Contents, Image, Logits, operator_rows
@@ -22,8 +23,9 @@ from targets.base import Contents, Image, Logits, operator_rows
 # constant that is dequantized at run time is not taken into the delegate.
 SCHEME = Scheme(
     activation_dtype="int8",
-    stored=frozenset(Role) - ATTENTION_INSIDE,
-    required=frozenset({Role.LAYER, Role.VALUES, Role.LOGITS}),
+    stored=frozenset(Role) - ATTENTION_INSIDE - {Role.RESIDUAL},
+    required=frozenset({Role.LAYER, Role.BRANCH, Role.VALUES, Role.LOGITS}),
+    float_residual=True,
 )
 
 _MOVES = {"XNNStaticReshape", "XNNStaticTranspose", "XNNCopy", "XNNStaticSlice"}
@@ -49,13 +51,13 @@ class XnnpackRunner:
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 
-        if portable_lib._threadpool_get_thread_count() != threads:
-            portable_lib._unsafe_reset_threadpool(threads)  # one pool for the process; must precede the load
-        runtime = Runtime.get()
         self.runtime = "executorch-xnnpack"
         try:
-            self._program = runtime.load_program(path.read_bytes())
-            self._method = self._program.load_method("forward")
+            with hushed_stderr():
+                if portable_lib._threadpool_get_thread_count() != threads:
+                    portable_lib._unsafe_reset_threadpool(threads)  # one pool for the process; must precede the load
+                self._program = Runtime.get().load_program(path.read_bytes())
+                self._method = self._program.load_method("forward")
         except RuntimeError as error:
             raise InputError(f"{path} is not a program that this ExecuTorch can load: {error}") from None
 

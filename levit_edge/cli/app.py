@@ -1,0 +1,59 @@
+"""The application: global options, and the verbs in the order of a project's life."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from levit_edge import __version__
+from levit_edge.cli import verbs
+from levit_edge.cli.logs import logging_to_stderr
+
+app = typer.Typer(
+    name="levit-edge",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"levit-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="\b\nExample:\n  levit-edge build --model ./my-levit --calibration ./photos --target onnx")
+def levit_edge(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where a failure happened, and every log line.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show more log lines, also those of other packages.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001  # its callback does the work
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From a LeViT checkpoint to verified int8 bundles for Android, iOS and ARM Linux.
+
+    Exit codes: 0 done, 1 a gate failed, 2 bad input or usage, 3 a needed component is missing, 4 internal error.
+    """
+    context.with_resource(logging_to_stderr(verbose=verbose, debug=debug))
+
+
+app.command(epilog="\b\nExample:\n  levit-edge build --model ./my-levit --calibration ./photos --target onnx")(
+    verbs.build
+)
+app.command("eval", epilog="\b\nExample:\n  levit-edge eval dist/onnx --data ./labelled-photos --limit 500")(
+    verbs.evaluate
+)
+app.command(epilog="\b\nExample:\n  levit-edge bench dist/executorch dist/onnx --threads 1 --runs 100")(verbs.bench)
+app.command(epilog="\b\nExample:\n  levit-edge gate dist/report.json --baseline release-1.json --junit gates.xml")(
+    verbs.gate
+)
+app.command(epilog="\b\nExample:\n  levit-edge inspect dist/executorch")(verbs.inspect)
+app.command(epilog="\b\nExample:\n  levit-edge predict dist/onnx cat.jpg dog.jpg")(verbs.predict)
+app.command(epilog="\b\nExample:\n  levit-edge doctor --json")(verbs.doctor)

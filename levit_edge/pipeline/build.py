@@ -1,0 +1,182 @@
+"""``levit-edge build``: from a model and images to verified bundles and a report, or to nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from levit_edge.accuracy import Accuracy
+from levit_edge.errors import InputError
+from levit_edge.files import size_bytes, write_text
+from levit_edge.gates import evaluate as evaluate_gates
+from levit_edge.pipeline.images import NUMERICS, Images, open_images
+from levit_edge.pipeline.judge import accuracies, one_torch_thread, paired_latency
+from levit_edge.pipeline.lowering import Lowered, describe, lower_target
+from levit_edge.pipeline.options import BuildOptions
+from levit_edge.pipeline.subject import Subject, load_subject
+from levit_edge.progress import QUIET, Progress
+from levit_edge.report import Calibration, Delegation, Host, Latency, Model, Report, TargetReport
+from levit_edge.report_view import render_markdown
+from levit_edge.staging import staged_outputs
+from levit_edge.thresholds import load_thresholds, thresholds_for
+from quantize.flow import calibrate
+from quantize.recipes import Recipe, load_recipe
+from quantize.statistics import Histogram
+from targets.base import Image, Logits
+from targets.registry import target
+
+NUMERICS_ONLY = "no image was left to evaluate on: only the numerics were verified, not the accuracy"
+
+
+def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Report:
+    """Build, verify and publish every target of ``options``; the report is also in ``options.out``.
+
+    Raises InputError for bad input and LevitEdgeError for a model file that does not compute what it should; then
+    ``options.out`` is left as it was. A failed gate raises nothing: the report says so.
+    """
+    options = options or BuildOptions()
+    recipe = load_recipe(options.recipe)
+    changes = load_thresholds(options.thresholds) if options.thresholds else None
+    for name in options.targets:
+        if name not in recipe.targets:
+            raise InputError(f"recipe {recipe.name} is not for {name}; it is for: {', '.join(recipe.targets)}")
+        recipe.scheme(target(name).scheme)
+    with progress.step("load, fuse and trace the model"):
+        subject = load_subject(options)
+    with ExitStack() as stack:
+        stack.enter_context(one_torch_thread())
+        images = open_images(options, subject, recipe.calibrates, stack)
+        staging = stack.enter_context(staged_outputs(options.out, bundles=options.targets))
+        report = _build(options, recipe, subject, images, staging, progress)
+        gated = {
+            name: entry.model_copy(update={"gates": evaluate_gates(entry, thresholds_for(recipe.base, name, changes))})
+            for name, entry in report.targets.items()
+        }
+        report = report.model_copy(update={"targets": gated})
+        write_text(staging / "report.json", report.to_json())
+        write_text(staging / "report.md", render_markdown(report))
+    return report
+
+
+def _build(
+    options: BuildOptions, recipe: Recipe, subject: Subject, images: Images, staging: Path, progress: Progress
+) -> Report:
+    histograms = _histograms(recipe, subject, images, progress)
+    numerics = images.first(NUMERICS, subject)
+    calibration = images.calibration_info()
+    built = []
+    for name in options.targets:
+        folder = staging / name
+        lowered = lower_target(target(name), subject, recipe, histograms, numerics, folder, options.threads, progress)
+        describe(lowered, subject, recipe, calibration, numerics)
+        built.append(lowered)
+    found = _accuracies(subject, images, built, progress)
+    image = numerics.inputs[:1]
+    entries = {
+        lowered.target.name: _entry(lowered, recipe, found, _latency(options, lowered, image, progress))
+        for lowered in built
+    }
+    return Report(
+        host=_host(),
+        model=_model(subject),
+        calibration=_calibration(images, calibration),
+        targets=entries,
+        warnings=() if images.evaluation else (NUMERICS_ONLY,),
+    )
+
+
+def _histograms(recipe: Recipe, subject: Subject, images: Images, progress: Progress) -> Mapping[str, Histogram]:
+    if not recipe.calibrates or images.calibration is None:
+        return {}
+    batches = images.calibration.batches(progress, "calibrate")
+    try:
+        return calibrate(subject.program, (torch.from_numpy(batch.inputs) for batch in batches))
+    except ValueError as error:
+        raise InputError(f"{images.calibration.source}: {error}") from None
+
+
+def _accuracies(subject: Subject, images: Images, built: list[Lowered], progress: Progress) -> dict[str, Accuracy]:
+    if images.evaluation is None:
+        return {}
+
+    def reference(batch: Image) -> Logits:
+        with torch.no_grad():
+            logits: Logits = subject.fused(torch.from_numpy(batch)).numpy()
+        return logits
+
+    batches = images.evaluation.batches(progress, "evaluate")
+    return accuracies(batches, reference, {lowered.target.name: lowered.runner for lowered in built})
+
+
+def _latency(options: BuildOptions, lowered: Lowered, image: Image, progress: Progress) -> Latency | None:
+    if not lowered.runner.executed:
+        return None
+    with progress.step(f"{lowered.target.name}: time"):
+        return paired_latency(lowered.reference, lowered.runner, image, threads=options.threads, runs=options.runs)
+
+
+def _entry(lowered: Lowered, recipe: Recipe, found: dict[str, Accuracy], latency: Latency | None) -> TargetReport:
+    chosen, model = lowered.target, lowered.folder / lowered.target.model_file
+    contents = chosen.contents(model)
+    size, reference_size = size_bytes(model), size_bytes(lowered.folder / chosen.reference_file)
+    return TargetReport(
+        bundle=chosen.name,
+        model_file=chosen.model_file,
+        recipe=recipe.name,
+        size_bytes=size,
+        fp32_size_bytes=reference_size,
+        size_ratio=size / reference_size,
+        accuracy=found.get(chosen.name),
+        latency=latency,
+        delegation=Delegation(
+            delegates=contents.delegates,
+            int8_ops=contents.count("int8"),
+            float_ops=contents.count("float"),
+            fallback_ops=contents.fallback_ops,
+        ),
+        tool_versions=chosen.versions(),
+        warnings=lowered.warnings,
+    )
+
+
+def _host() -> Host:
+    return Host(
+        system=platform.system(),
+        machine=platform.machine(),
+        processor=_processor(),
+        cpu_count=os.cpu_count() or 1,
+        python=platform.python_version(),
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _model(subject: Subject) -> Model:
+    return Model(
+        variant=subject.info.variant,
+        source=subject.info.source,
+        sha256=subject.info.sha256,
+        image_size=subject.config.image_size,
+        num_labels=len(subject.labels),
+        parameters=subject.info.parameters,
+    )
+
+
+def _calibration(images: Images, info: object) -> Calibration | None:
+    from levit_edge.bundle import CalibrationInfo
+
+    if images.calibration is None or not isinstance(info, CalibrationInfo):
+        return None
+    return Calibration(**info.model_dump(), skipped_images=tuple(images.calibration.skipped))

@@ -1,0 +1,91 @@
+"""Does a loaded model do what it should, and how fast: comparisons that the build and the other verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration import Batch
+from levit_edge.accuracy import Accuracy, AccuracyMeter
+from levit_edge.errors import LevitEdgeError
+from levit_edge.latency import measure, paired_speedup
+from levit_edge.report import Latency
+from targets.base import Image, Logits, Runner
+
+Function = Callable[[Image], Logits]
+
+WARMUP_ROUNDS = 10
+PARALLEL_RUNNERS = 2  # each on one thread; accuracy is not timed
+# A lowered program may round differently, but it must not be farther from its program than integers put that program
+# from the float model; where nothing was quantized, 60 dB are a thousandth of the logits' size.
+FLOAT_MATCH_DB = 60.0
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch to one thread for the block: single images gain little from more, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_each(function: Function, images: Image) -> Logits:
+    """``function`` on every image by itself: float32 [B, C, H, W] -> [B, classes]."""
+    return np.concatenate([function(images[index : index + 1]) for index in range(len(images))])
+
+
+def sqnr_db(reference: NDArray[np.float32], values: NDArray[np.float32]) -> float:
+    """Signal to noise ratio of ``values`` against ``reference`` in dB; infinite when they are equal."""
+    signal = float(np.square(reference.astype(np.float64)).sum())
+    error = float(np.square(reference.astype(np.float64) - values.astype(np.float64)).sum())
+    if error == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / error)) if signal > 0 and np.isfinite(error) else float("-inf")
+
+
+def check_match(name: str, lowered: Logits, program: Logits, limit_db: float) -> None:
+    """Raise LevitEdgeError when the model file does not compute what its program does."""
+    found = sqnr_db(program, lowered)
+    if found < limit_db:
+        raise LevitEdgeError(
+            f"{name}: the model file differs from the program it was made from "
+            f"(SQNR {found:.1f} dB, at least {limit_db:.1f} dB expected); nothing was written"
+        )
+
+
+def accuracies(
+    batches: Iterable[Batch], reference: Callable[[Image], Logits], runners: Mapping[str, Runner]
+) -> dict[str, Accuracy]:
+    """Accuracy of every runner against ``reference`` ([B, C, H, W] -> [B, classes]), in one pass over the images."""
+    meters = {name: AccuracyMeter() for name in runners}
+    with ThreadPoolExecutor(PARALLEL_RUNNERS) as pool:
+        for batch in batches:
+            expected = pool.submit(reference, batch.inputs)
+            found = {name: pool.submit(run_each, runner, batch.inputs) for name, runner in runners.items()}
+            for name, logits in found.items():
+                meters[name].update(expected.result(), logits.result(), batch.class_index)
+    return {
+        name: meters[name].result(runtime=runner.runtime, executed=runner.executed) for name, runner in runners.items()
+    }
+
+
+def paired_latency(reference: Runner, runner: Runner, image: Image, *, threads: int, runs: int) -> Latency:
+    """Times of both on one image, interleaved."""
+    times = measure(
+        {"reference": lambda: reference(image), "model": lambda: runner(image)}, runs=runs, warmup=WARMUP_ROUNDS
+    )
+    return Latency.of(
+        runtime=runner.runtime,
+        threads=threads,
+        fp32=times["reference"],
+        int8=times["model"],
+        speedup=paired_speedup(times["reference"], times["model"]),
+    )

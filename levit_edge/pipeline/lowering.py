@@ -1,0 +1,150 @@
+"""One target's part of a build: quantize, lower, load again from disk, compare, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from calibration import Batch
+from levit_edge.bundle import CalibrationInfo, Manifest, RecipeInfo, TensorSpec, write_golden, write_manifest
+from levit_edge.pipeline.judge import FLOAT_MATCH_DB, check_match, run_each, sqnr_db
+from levit_edge.pipeline.subject import Subject
+from levit_edge.progress import Progress
+from quantize.flow import quantize
+from quantize.recipes import Recipe
+from quantize.statistics import Histogram
+from targets.base import INPUT_NAME, OUTPUT_NAME, Image, Logits, Runner, Target
+
+GOLDEN_IMAGES = 4
+INTEGER_MATCH_DB = 25.0  # at most: see check_match; the runtimes reach 37 dB and more
+HALF_MATCH_DB = 40.0  # float16 keeps 11 bits
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A bundle in the making: its folder, and both of its models loaded from it."""
+
+    target: Target
+    folder: Path
+    runner: Runner
+    reference: Runner
+    warnings: tuple[str, ...]
+
+
+def run_program(program: ExportedProgram, images: Image) -> Logits:
+    """The program in torch, one image at a time: float32 [B, C, H, W] -> [B, classes]."""
+    module = program.module()
+    with torch.no_grad():
+        return run_each(lambda image: module(torch.from_numpy(image)).numpy(), images)
+
+
+def lower_target(
+    target: Target,
+    subject: Subject,
+    recipe: Recipe,
+    histograms: Mapping[str, Histogram],
+    numerics: Batch,
+    folder: Path,
+    threads: int,
+    progress: Progress,
+) -> Lowered:
+    """Write both model files into ``folder``, load them from there and check them; LevitEdgeError if they differ."""
+    folder.mkdir()
+    with progress.step(f"{target.name}: quantize"):
+        program = quantize(subject.program, subject.example, recipe, target.scheme, histograms)
+    with progress.step(f"{target.name}: lower {recipe.name}"):
+        target.lower(program, folder / target.model_file, recipe.half)
+    with progress.step(f"{target.name}: lower the float reference"):
+        target.lower(subject.program, folder / target.reference_file, False)
+    with progress.step(f"{target.name}: compare with the program"):
+        runner = target.load(folder / target.model_file, threads)
+        reference = target.load(folder / target.reference_file, threads)
+        _check(target, recipe, subject, program, runner, reference, numerics)
+    return Lowered(target, folder, runner, reference, _warnings(target, recipe, runner))
+
+
+def _check(
+    target: Target,
+    recipe: Recipe,
+    subject: Subject,
+    program: ExportedProgram,
+    runner: Runner,
+    reference: Runner,
+    numerics: Batch,
+) -> None:
+    floats = run_program(subject.program, numerics.inputs)
+    check_match(f"{target.name} float reference", run_each(reference, numerics.inputs), floats, FLOAT_MATCH_DB)
+    expected = floats if program is subject.program else run_program(program, numerics.inputs)
+    limit = HALF_MATCH_DB if recipe.half else FLOAT_MATCH_DB
+    if recipe.calibrates:
+        limit = min(INTEGER_MATCH_DB, sqnr_db(floats, expected))
+    check_match(f"{target.name} {recipe.name}", run_each(runner, numerics.inputs), expected, limit)
+
+
+def _warnings(target: Target, recipe: Recipe, runner: Runner) -> tuple[str, ...]:
+    if runner.executed:
+        return ()
+    half = " and float16 rounding is not simulated" if recipe.half else ""
+    text = (
+        f"this machine cannot execute it: the figures are those of the program it was converted from "
+        f"({runner.runtime}){half}; `levit-edge eval` on macOS executes it"
+    )
+    return (text,)
+
+
+def describe(
+    lowered: Lowered, subject: Subject, recipe: Recipe, calibration: CalibrationInfo | None, numerics: Batch
+) -> None:
+    """Add the golden values and the manifest: the bundle is complete after this."""
+    golden = slice(0, GOLDEN_IMAGES)
+    inputs = numerics.inputs[golden]
+    write_golden(
+        lowered.folder,
+        pixels=numerics.pixels[golden],
+        inputs=inputs,
+        logits=run_each(lowered.runner, inputs),
+        names=numerics.names[golden],
+        runtime=lowered.runner.runtime,
+    )
+    write_manifest(lowered.folder, _manifest(lowered.target, subject, recipe, calibration))
+
+
+def _manifest(target: Target, subject: Subject, recipe: Recipe, calibration: CalibrationInfo | None) -> Manifest:
+    size, channels = subject.config.image_size, subject.config.num_channels
+    image = TensorSpec(
+        name=INPUT_NAME,
+        dtype="float32",
+        shape=(1, channels, size, size),
+        layout="NCHW",
+        range=_input_range(subject),
+    )
+    logits = TensorSpec(name=OUTPUT_NAME, dtype="float32", shape=(1, len(subject.labels)), layout="NC")
+    return Manifest(
+        target=target.name,
+        model=subject.info,
+        labels=subject.labels,
+        preprocessing=subject.preprocessing,
+        inputs=(image,),
+        outputs=(logits,),
+        recipe=RecipeInfo(name=recipe.name, settings=recipe.settings()),
+        calibration=calibration if recipe.calibrates else None,
+        tool_versions=target.versions(),
+        model_file=target.model_file,
+        reference_file=target.reference_file,
+        options=dict(target.options),
+    )
+
+
+def _input_range(subject: Subject) -> tuple[float, float]:
+    """What the preprocessing makes of the darkest and the brightest pixel, over all channels."""
+    from calibration import normalize
+
+    extremes = np.array([0, 255], dtype=np.uint8)
+    pixels = np.repeat(extremes[:, None], subject.config.num_channels, axis=1)[:, None, None, :]  # [2, 1, 1, C]
+    values = normalize(pixels, subject.preprocessing)
+    return float(values.min()), float(values.max())
