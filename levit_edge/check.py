@@ -21,8 +21,10 @@ def check_report(
     """
     if all(target.accuracy is None and target.latency is None for target in report.targets.values()):
         raise InputError("the report has no accuracy and no latency to check; build again with --eval DATA")
+    classes = report.model.num_labels
     results = {
-        name: evaluate(target, thresholds_for(target.recipe, name, changes)) for name, target in report.targets.items()
+        name: evaluate(target, thresholds_for(target.recipe_base or target.recipe, name, changes), classes)
+        for name, target in report.targets.items()
     }
     compared = compare_to_baseline(report, baseline) if baseline is not None else {}
     names = (*results, *(name for name in compared if name not in results))

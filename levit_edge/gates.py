@@ -18,18 +18,23 @@ from levit_edge.report import GateResult, Latency, TargetReport
 from levit_edge.thresholds import Thresholds
 
 _CHANCE = 0.05
+_SURELY = 0.001
+AT_CHANCE = "the float model does no better than guessing on these images: check the weights and the labels"
 
 
-def evaluate(target: TargetReport, thresholds: Thresholds) -> tuple[GateResult, ...]:
-    """One result per limit that is set, in a fixed order; a value nobody measured gives ``passed=None``."""
-    return tuple(_gates(target, thresholds))
+def evaluate(target: TargetReport, thresholds: Thresholds, classes: int | None = None) -> tuple[GateResult, ...]:
+    """One result per limit that is set, in a fixed order; a value nobody measured gives ``passed=None``.
+
+    ``classes`` is the model's number of classes: it tells whether the float model knows these images at all.
+    """
+    return tuple(_gates(target, thresholds, classes))
 
 
-def _gates(target: TargetReport, limits: Thresholds) -> Iterator[GateResult]:
+def _gates(target: TargetReport, limits: Thresholds, classes: int | None) -> Iterator[GateResult]:
     if limits.max_top1_drop_pp is not None:
         yield _top1_drop(target.accuracy, limits.max_top1_drop_pp)
     if limits.min_agreement_pct is not None:
-        yield _agreement(target.accuracy, limits.min_agreement_pct)
+        yield _agreement(target.accuracy, limits.min_agreement_pct, classes)
     if limits.max_size_ratio is not None:
         yield at_most("size_ratio", target.size_ratio, limits.max_size_ratio)
     if limits.min_speedup is not None:
@@ -65,10 +70,12 @@ def _top1_drop(accuracy: Accuracy | None, limit: float) -> GateResult:
     return at_most(name, drop, widened, _small_sample(accuracy, n, limit))
 
 
-def _agreement(accuracy: Accuracy | None, limit: float) -> GateResult:
+def _agreement(accuracy: Accuracy | None, limit: float, classes: int | None) -> GateResult:
     name = "agreement_pct"
     if accuracy is None:
         return skipped(name, limit, "accuracy was not measured")
+    if at_chance(accuracy, classes):
+        return skipped(name, limit, AT_CHANCE)
     n, agreement = accuracy.n, accuracy.agreement_pct
     if agreement >= limit or not 0 < 100 - limit < 100 / n:
         return at_least(name, agreement, limit, _how(accuracy))
@@ -96,17 +103,29 @@ def _small_sample(accuracy: Accuracy, n: int, limit: float) -> str:
     return f"{_how(accuracy)}; {n} images cannot resolve the limit {limit:g}, so it is widened to what chance explains"
 
 
+def at_chance(accuracy: Accuracy, classes: int | None) -> bool:
+    """True when the float model's top-1 is what guessing gives (one-sided exact test, 0.1 %).
+
+    Its answers are then ties that any rounding turns over: agreement says nothing about the quantization.
+    """
+    if accuracy.top1_fp32_pct is None or not classes or classes < 2:
+        return False
+    n = accuracy.n_labelled
+    hits = round(accuracy.top1_fp32_pct * n / 100)
+    return hits <= tolerated_events(n, 1 / classes, _SURELY)
+
+
 def tolerated_net_loss(flips: int) -> int:
     """Largest surplus of lost over gained answers among ``flips`` changed ones that a fair coin explains."""
     return 2 * tolerated_events(flips, 0.5) - flips
 
 
-def tolerated_events(n: int, rate: float) -> int:
-    """Largest count that ``n`` trials of probability ``rate`` reach or exceed in at least 5 % of cases."""
+def tolerated_events(n: int, rate: float, chance: float = _CHANCE) -> int:
+    """Largest count that ``n`` trials of probability ``rate`` reach or exceed in at least ``chance`` of cases."""
     tail = 0.0
     for count in range(n, -1, -1):
         tail += _binomial(n, count, rate)
-        if tail >= _CHANCE:
+        if tail >= chance:
             return count
     return 0
 

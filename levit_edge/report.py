@@ -112,11 +112,15 @@ class GateResult(_Entry):
 
 
 class TargetReport(_Entry):
-    """One bundle. ``size_ratio`` is model file / float reference file; figures nobody measured are None."""
+    """One bundle. ``size_ratio`` is model file / float reference file; figures nobody measured are None.
+
+    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``.
+    """
 
     bundle: str
     model_file: str
     recipe: str
+    recipe_base: str | None = None
     size_bytes: int = Field(ge=1)
     fp32_size_bytes: int = Field(ge=1)
     size_ratio: float = Field(gt=0)

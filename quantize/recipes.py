@@ -109,7 +109,7 @@ def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
         if key not in _FILE_KEYS:
             raise InputError(f"recipe {path}: unknown key {key!r}; valid: {', '.join(_FILE_KEYS)}")
     base = settings.pop("base", "int8")
-    if base not in RECIPES:
+    if not isinstance(base, str) or base not in RECIPES:
         raise InputError(f"recipe {path}: base is {base!r}; valid: {', '.join(RECIPES)}")
     keep = settings.pop("keep_float", [])
     if not isinstance(keep, list):

@@ -85,11 +85,14 @@ def observe(module: fx.GraphModule, names: Iterable[str], batches: Iterable[Tens
 
     Raises ValueError when a name is no node of ``module``, or there are no images.
     """
-    recorder = _Recorder(module, names)
+    recorder, images = _Recorder(module, names), 0
     with torch.no_grad():
         for batch in batches:
+            images += len(batch)
             for image in batch.split(1):
                 recorder.run(image)
+    if not images:
+        raise ValueError("no calibration image was given")
     unseen = [name for name, histogram in recorder.histograms.items() if not histogram.counts.any()]
     if unseen:
         raise ValueError(f"no calibration image gave a value of {', '.join(unseen)}")

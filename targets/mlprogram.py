@@ -102,7 +102,10 @@ class SimulatedRunner:
         program = simulation_path(path)
         if not program.is_file():
             raise InputError(f"{program} does not exist; it is what stands in for Core ML outside macOS")
-        self._module = torch.export.load(program).module()
+        try:
+            self._module = torch.export.load(program).module()
+        except Exception as error:  # noqa: BLE001  # zip, pickle and torch errors alike
+            raise InputError(f"{program} is not a torch program: {_reason(error)}") from None
 
     def __call__(self, image: Image) -> Logits:
         with torch.no_grad():
@@ -116,14 +119,19 @@ def load(path: Path, threads: int) -> CoreMLRunner | SimulatedRunner:
     return CoreMLRunner(path) if sys.platform == "darwin" else SimulatedRunner(path)
 
 
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _operations(package: Path) -> list[Any]:
     import coremltools
 
     try:
         program = coremltools.utils.load_spec(str(package)).mlProgram
     except Exception as error:  # noqa: BLE001  # protobuf and file errors alike
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{package} is not a Core ML package: {reason}") from None
+        raise InputError(f"{package} is not a Core ML package: {_reason(error)}") from None
+    if "main" not in program.functions:
+        raise InputError(f"{package} is not a Core ML package: it has no function called main")
     function = program.functions["main"]
     operations: list[Any] = list(function.block_specializations[function.opset].operations)
     return operations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ class XnnpackRunner:
                     portable_lib._unsafe_reset_threadpool(threads)  # one pool for the process; must precede the load
                 self._program = Runtime.get().load_program(path.read_bytes())
                 self._method = self._program.load_method("forward")
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise InputError(f"{path} is not a program that this ExecuTorch can load: {error}") from None
 
     def __call__(self, image: Image) -> Logits:
@@ -108,7 +109,7 @@ def contents(path: Path) -> Contents:
 
     try:
         program = deserialize_pte_binary(path.read_bytes()).program
-    except (ValueError, AssertionError, RuntimeError) as error:
+    except (OSError, ValueError, AssertionError, RuntimeError, struct.error) as error:
         raise InputError(f"{path} is not an ExecuTorch program: {error}") from None
     plan = program.execution_plan[0]
     rows: list[tuple[str, Precision, Placement]] = []

@@ -53,8 +53,11 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
         images = open_images(options, subject, recipe.calibrates, stack)
         staging = stack.enter_context(staged_outputs(options.out, bundles=options.targets))
         report = _build(options, recipe, subject, images, staging, progress)
+        classes = len(subject.labels)
         gated = {
-            name: entry.model_copy(update={"gates": evaluate_gates(entry, thresholds_for(recipe.base, name, changes))})
+            name: entry.model_copy(
+                update={"gates": evaluate_gates(entry, thresholds_for(recipe.base, name, changes), classes)}
+            )
             for name, entry in report.targets.items()
         }
         report = report.model_copy(update={"targets": gated})
@@ -128,6 +131,7 @@ def _entry(lowered: Lowered, recipe: Recipe, found: dict[str, Accuracy], latency
         bundle=chosen.name,
         model_file=chosen.model_file,
         recipe=recipe.name,
+        recipe_base=recipe.base,
         size_bytes=size,
         fp32_size_bytes=reference_size,
         size_ratio=size / reference_size,

@@ -21,8 +21,8 @@ Function = Callable[[Image], Logits]
 
 WARMUP_ROUNDS = 10
 PARALLEL_RUNNERS = 2  # each on one thread; accuracy is not timed
-# Where nothing was quantized, 60 dB are a thousandth of the logits' size.
-FLOAT_MATCH_DB = 60.0
+# Float32 gives 100 dB and more on trained weights, 56 dB on a random LeViT-384; a missing bias costs far more.
+FLOAT_MATCH_DB = 40.0
 # How much closer to the float model a program may be than the file it was lowered to.
 CLOSENESS_DB = 1.0
 

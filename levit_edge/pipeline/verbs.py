@@ -88,7 +88,7 @@ def _accuracy_gates(bundle: Bundle, accuracy: Accuracy) -> tuple[GateResult, ...
         accuracy=accuracy,
     )
     limits = thresholds_for(str(manifest.recipe.settings["base"]), manifest.target)
-    return tuple(gate for gate in evaluate_gates(entry, limits) if gate.passed is not None)
+    return tuple(gate for gate in evaluate_gates(entry, limits, len(manifest.labels)) if gate.passed is not None)
 
 
 def bench(

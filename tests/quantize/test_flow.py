@@ -1,0 +1,113 @@
+"""Trace, calibrate, quantize: whole programs in, whole programs out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from levit_edge.pipeline.judge import sqnr_db
+from quantize.flow import calibrate, quantize, trace
+from quantize.recipes import RECIPES
+from quantize.roles import LAYERS, aten
+from targets.registry import TARGETS
+from tests.programs import (
+    ATTENTIONS,
+    CONVS,
+    DEQUANTIZE,
+    DEQUANTIZE_CHANNELS,
+    LINEARS,
+    QUANTIZE,
+    micro,
+    nodes,
+    quantized,
+    run,
+)
+
+
+def test_the_traced_program_is_the_model() -> None:
+    found = run(micro().program, micro().images)
+    with torch.no_grad():
+        expected = torch.cat([micro().model(image) for image in micro().images.split(1)]).numpy()
+    assert np.array_equal(found, expected)
+
+
+def test_calibration_does_not_depend_on_order_or_batches() -> None:
+    images = micro().calibration
+    shuffled = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(3))]
+    again = calibrate(micro().program, shuffled.split(3))
+    assert again.keys() == micro().histograms.keys()
+    for name, histogram in again.items():
+        before = micro().histograms[name]
+        bounds = (before.limit, before.minimum, before.maximum)
+        assert (histogram.limit, histogram.minimum, histogram.maximum) == bounds, name
+        assert np.array_equal(histogram.counts, before.counts), name
+
+
+def test_every_image_counts() -> None:
+    fewer = calibrate(micro().program, [micro().calibration[:-1]])
+    image = np.prod(micro().example.shape)
+    for name, images in ((fewer, 7), (micro().histograms, 8)):
+        assert name["pixel_values"].counts.sum() == images * image
+
+
+def test_an_image_of_nan_is_refused() -> None:
+    bad = micro().calibration.clone()
+    bad[3, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="a calibration image makes the model produce NaN or infinity"):
+        calibrate(micro().program, [bad])
+
+
+def test_calibrating_on_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="^no calibration image was given$"):
+        calibrate(micro().program, [])
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+def test_a_recipe_without_int8_gives_the_program_back(name: str) -> None:
+    program = micro().program
+    assert quantize(program, micro().example, RECIPES[name], TARGETS["coreml"].scheme, {}) is program
+
+
+def test_weights_only_leaves_every_activation_alone() -> None:
+    module = quantized("coreml", "w8a16").module()
+    assert not list(nodes(module, QUANTIZE)) and not list(nodes(module, DEQUANTIZE))
+    assert len(list(nodes(module, DEQUANTIZE_CHANNELS))) == CONVS + LINEARS + ATTENTIONS
+    for node in module.graph.nodes:
+        if node.target in LAYERS:
+            assert node.all_input_nodes[1].target == DEQUANTIZE_CHANNELS
+    assert sqnr_db(micro().logits, run(quantized("coreml", "w8a16"), micro().images)) >= 38
+
+
+def test_weights_only_needs_no_images() -> None:
+    program = quantize(micro().program, micro().example, RECIPES["w8a16"], TARGETS["coreml"].scheme, {})
+    assert np.array_equal(run(program, micro().images), run(quantized("coreml", "w8a16"), micro().images))
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("coreml", "image"), ("coreml", "layer"), ("coreml", "values"), ("executorch", "pooled"), ("onnx", "hardswish")],
+)
+def test_a_role_that_may_stay_float_does(name: str, role: str) -> None:
+    scene, scheme = micro(), TARGETS[name].scheme
+    recipe = replace(RECIPES["int8"], keep_float=(role,))
+    program = quantize(scene.program, scene.example, recipe, scheme, scene.histograms)
+    assert sqnr_db(scene.logits, run(program, scene.images)) >= 30
+    assert len(list(nodes(program.module(), QUANTIZE))) < len(list(nodes(quantized(name).module(), QUANTIZE)))
+
+
+def test_minmax_and_mse_differ_and_both_work() -> None:
+    recipe = replace(RECIPES["int8"], activation_range="minmax", weight_range="mse")
+    scene, scheme = micro(), TARGETS["executorch"].scheme
+    plain = run(quantize(scene.program, scene.example, recipe, scheme, scene.histograms), scene.images)
+    assert not np.array_equal(plain, run(quantized("executorch"), scene.images))
+    assert sqnr_db(scene.logits, plain) >= 30
+
+
+def test_tracing_takes_the_shape_of_its_image() -> None:
+    program = trace(micro().model, micro().images[:2])
+    assert [node.target for node in program.graph.nodes].count(aten.softmax.int) == ATTENTIONS
+    with pytest.raises(Exception, match=r"shape|size"):
+        program.module()(micro().images[:1])

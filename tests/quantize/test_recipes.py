@@ -1,0 +1,123 @@
+"""Recipes are data: what is built in, what a file may change, and one line for whatever it may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from levit_edge.errors import InputError
+from levit_edge.thresholds import TARGETS as GATED
+from levit_edge.thresholds import default_thresholds
+from quantize.recipes import RECIPES, Recipe, load_recipe
+from quantize.scheme import Role
+from targets.registry import TARGETS
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_built_in_recipes() -> None:
+    rows = {name: (r.weights, r.activations, r.calibrates, r.half, len(r.targets)) for name, r in RECIPES.items()}
+    assert rows == {
+        "int8": ("int8", "int8", True, True, 3),
+        "fp32": ("float32", "float32", False, False, 3),
+        "fp16": ("float16", "float16", False, True, 1),
+        "w8a16": ("int8", "float16", False, True, 1),
+    }
+    assert all(load_recipe(name) is recipe and recipe.base == name for name, recipe in RECIPES.items())
+
+
+def test_targets_and_recipes_are_known_to_the_gates() -> None:
+    assert set(TARGETS) == set(GATED)
+    for recipe in RECIPES.values():
+        assert set(recipe.targets) <= set(TARGETS)
+        for name in recipe.targets:
+            assert default_thresholds(recipe.base, name).max_size_ratio
+
+
+def test_settings_are_json_and_complete() -> None:
+    settings = RECIPES["int8"].settings()
+    assert json.loads(json.dumps(settings)) == settings
+    assert settings["base"] == "int8" and settings["targets"] == ["coreml", "executorch", "onnx"]
+
+
+def test_a_file_overrides_its_base(tmp_path: Path) -> None:
+    text = 'base = "int8"\nactivation_range = "minmax"\nweight_range = "mse"\nkeep_float = ["pooled", "image"]\n'
+    recipe = load_recipe(write(tmp_path, text))
+    assert (recipe.name, recipe.base, recipe.weights) == ("mine", "int8", "int8")
+    assert (recipe.activation_range, recipe.weight_range) == ("minmax", "mse")
+    assert recipe.keep_float == ("pooled", "image")
+
+
+def test_an_empty_file_is_int8_under_another_name(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, ""))
+    assert (recipe.name, recipe.base, recipe.targets) == ("mine", "int8", RECIPES["int8"].targets)
+
+
+def test_a_file_keeps_the_targets_of_its_base(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, 'base = "w8a16"')).targets == ("coreml",)
+
+
+MISTAKES = {
+    'weights = "int4"': "weights is 'int4'; valid: float32, float16, int8",
+    'activations = "int16"': "activations is 'int16'; valid: float32, float16, int8",
+    'activation_range = "kl"': "activation_range is 'kl'; valid: minmax, mse",
+    'weight_range = "max"': "weight_range is 'max'; valid: minmax, mse",
+    "weight_range = 3": "weight_range is 3; valid: minmax, mse",
+    'keep_float = ["softmax", "head"]': "keep_float has 'head'; valid: image, layer",
+    'keep_float = "softmax"': "keep_float is 'softmax'; give a list of roles",
+    'base = "int4"': "base is 'int4'; valid: int8, fp32, fp16, w8a16",
+    "base = []": "base is []; valid: int8",
+    "weights = []": "weights is []; valid: float32",
+    "keep_float = [[1]]": "keep_float has [1]; valid: image",
+    "bits = 4": "unknown key 'bits'; valid: base, weights",
+    'name = "x"': "unknown key 'name'; valid: base",
+    'targets = ["onnx"]': "unknown key 'targets'; valid: base",
+    'weights = "float32"': "int8 activations need int8 weights, not float32",
+    "weights = ": "cannot be read: Invalid value",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_in_a_file_is_one_line_that_names_it(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(write(tmp_path, text))
+    line = str(caught.value)
+    assert line.startswith("recipe ") and "mine" in line and MISTAKES[text] in line and "\n" not in line
+
+
+def test_what_is_no_recipe_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown recipe 'int4'; valid: int8, fp32, fp16, w8a16, or a \.toml file"):
+        load_recipe("int4")
+    with pytest.raises(InputError, match=r"absent\.toml cannot be read: .*No such file"):
+        load_recipe(str(tmp_path / "absent.toml"))
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_keep_float_takes_roles_out_of_the_scheme() -> None:
+    recipe = Recipe("mine", "int8", weights="int8", activations="int8", keep_float=("pooled", "hardswish"))
+    for target in TARGETS.values():
+        kept = recipe.scheme(target.scheme).stored
+        assert kept == target.scheme.stored - {Role.POOLED, Role.HARDSWISH}
+
+
+@pytest.mark.parametrize("role", sorted(role.value for role in TARGETS["executorch"].scheme.required))
+def test_what_a_target_needs_as_integers_cannot_stay_float(role: str) -> None:
+    recipe = Recipe("mine", "int8", weights="int8", activations="int8", keep_float=(role,))
+    with pytest.raises(InputError, match=f"recipe mine: keep_float has {role}, which this target needs as integers"):
+        recipe.scheme(TARGETS["executorch"].scheme)
+    assert Role(role) not in recipe.scheme(TARGETS["coreml"].scheme).stored
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16", "w8a16"])
+def test_without_int8_activations_nothing_is_stored(name: str) -> None:
+    scheme = RECIPES[name].scheme(TARGETS["coreml"].scheme)
+    assert not scheme.stored
+    assert scheme.constant_bias == ("weight" if name == "w8a16" else "float")
