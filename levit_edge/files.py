@@ -28,7 +28,6 @@ _DISK_ERRORS = {
     errno.EISDIR: "a folder stands where a file is needed; choose another path",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter path",
     errno.EXDEV: "it belongs to another disk or to a layer of a container image; choose another folder",
-    errno.ENOENT: "it cannot be created there; choose another path",
     errno.EIO: "the disk reported an input/output error; check the disk",
 }
 

@@ -164,7 +164,10 @@ def _flush(path: Path) -> None:
 def _make_folder(folder: Path) -> list[Path]:
     """Create ``folder`` with its parents; the folders that were missing, innermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise InputError(f"{folder} cannot be created there; choose another folder") from None
     return missing
 
 

@@ -57,6 +57,7 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
     )
     model.save(str(path))
     _fix_identifiers(path)
+    _fix_order(path)
     (path / _DEBUG_FILE).unlink(missing_ok=True)
     torch.export.save(program, simulation_path(path))
 
@@ -72,6 +73,16 @@ def _fix_identifiers(package: Path) -> None:
         root = new if old == root else root
     content["itemInfoEntries"], content["rootModelIdentifier"] = dict(sorted(items.items())), root
     manifest.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def _fix_order(package: Path) -> None:
+    """Write the maps of the specification in sorted order: protobuf's own order changes from process to process."""
+    from coremltools.proto import Model_pb2
+
+    (specification,) = package.rglob("*.mlmodel")
+    model = Model_pb2.Model()
+    model.ParseFromString(specification.read_bytes())
+    specification.write_bytes(model.SerializeToString(deterministic=True))
 
 
 class CoreMLRunner:

@@ -12,7 +12,6 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.files import sha256_path
-from quantize.recipes import RECIPES
 from quantize.scheme import Role
 from targets.base import operator_rows
 from targets.registry import TARGETS, target
@@ -75,5 +74,4 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes(written: W
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "hashes.json").read_text())
-    assert all(RECIPES["int8"].half for _ in found)
     assert found == {name: sha256_path(written(name, "int8")) for name in TARGETS}
