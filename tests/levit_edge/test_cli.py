@@ -6,111 +6,23 @@ import dataclasses
 import json
 import logging
 import os
-import subprocess
 import sys
-import types
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 from typer.testing import CliRunner
 
-from levit_edge import __version__
 from levit_edge.cli import run
 from levit_edge.cli.app import app
 from levit_edge.cli.options import TargetName
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
-from levit_edge.gates import at_most
 from levit_edge.native_output import hushed_stderr
 from levit_edge.results import (
-    BenchResult,
-    BenchRow,
-    Evaluation,
     Inspection,
-    LabelScore,
-    OperatorRow,
-    Prediction,
 )
 from levit_edge.thresholds import TARGETS
-from tests.levit_edge import reports
-
-ROOT = Path(__file__).parents[2]
-VERBS = ("build", "eval", "bench", "gate", "inspect", "predict", "doctor")
-Captured = pytest.CaptureFixture[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class FakeOptions:
-    """The fields of the pipeline's options, checked against it in a test below."""
-
-    model: Any = None
-    targets: tuple[str, ...] = ()
-    calibration: Path | None = None
-    eval_data: Path | None = None
-    recipe: str = ""
-    samples: int = 0
-    seed: int = -1
-    out: Path = Path()
-    random_weights: bool = False
-    skip_bad_images: bool = False
-    thresholds: Path | None = None
-    threads: int = 0
-    runs: int = 0
-    limit: int | None = None
-    labels: Path | None = None
-
-
-class Pipeline(types.ModuleType):
-    """A pipeline that answers at once, writes where it must not, and keeps what it was asked."""
-
-    BuildOptions = FakeOptions
-
-    def __init__(self) -> None:
-        super().__init__("levit_edge.pipeline")
-        self.calls: list[Any] = []
-        self.failure: BaseException | None = None
-        self.passed = True
-
-    def _asked(self, *question: Any) -> None:
-        self.calls.append(question)
-        sys.stdout.write("chatter from Python\n")
-        os.write(1, b"chatter from native code\n")
-        if self.failure is not None:
-            raise self.failure
-
-    def build(self, options: FakeOptions, progress: Any) -> Any:  # noqa: ARG002
-        self._asked(options)
-        gates = (at_most("top1_drop_pp", 0.3 if self.passed else 0.9, 0.5, "onnxruntime, executed"),)
-        return reports.report(onnx=reports.target(gates=gates))
-
-    def evaluate(self, bundle: Path, *, data: Any, limit: int | None, device: str, progress: Any) -> Evaluation:  # noqa: ARG002
-        self._asked(bundle, data, limit, device)
-        gates = (at_most("top1_drop_pp", 0.3 if self.passed else 0.9, 0.5),)
-        return Evaluation(bundle=str(bundle), target="onnx", accuracy=reports.accuracy(), gates=gates)
-
-    def bench(self, bundles: Sequence[Path], *, device: str, threads: int, runs: int, progress: Any) -> BenchResult:  # noqa: ARG002
-        self._asked(tuple(bundles), device, threads, runs)
-        rows = (
-            BenchRow(bundle="dist/onnx", target="onnx", runtime="onnxruntime 1.31.1", latency=reports.latency()),
-            BenchRow(bundle="dist/coreml", target="coreml", runtime="Core ML", note="runs on macOS only"),
-        )
-        return BenchResult(device=device, rows=rows)
-
-    def inspect(self, bundle: Path) -> Inspection:
-        self._asked(bundle)
-        operators = (OperatorRow(name="QGemm", precision="int8", placement="runtime", count=67),)
-        return Inspection(
-            bundle=str(bundle), target="onnx", model_file="model.onnx", size_bytes=8_800_000,
-            int8_ops=67, float_ops=0, fallback_ops=0, operators=operators,
-        )  # fmt: skip
-
-    def predict(self, bundle: Path, images: Sequence[Path]) -> tuple[Prediction, ...]:
-        self._asked(bundle, tuple(images))
-        top = (LabelScore(label="[red] fox", probability_pct=81.25), LabelScore(label="größer", probability_pct=18.75))
-        return tuple(Prediction(image=str(i), runtime="simulation", executed=False, top=top) for i in images)
+from tests.levit_edge.commands import VERBS, Captured, FakeOptions, Pipeline, one_line
 
 
 @pytest.fixture
@@ -119,28 +31,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setitem(sys.modules, "levit_edge.pipeline", fake)
     monkeypatch.setattr("levit_edge.pipeline", fake, raising=False)
     return fake
-
-
-@pytest.fixture
-def report_file(tmp_path: Path) -> Path:
-    path = tmp_path / "report.json"
-    path.write_text(reports.report(onnx=reports.target()).to_json(), encoding="utf-8")
-    return path
-
-
-def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "levit_edge", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | environment, timeout=60
-    )
-
-
-def one_line(error: str) -> str:
-    """The single line on standard error, once the progress and log lines are gone."""
-    assert "Traceback" not in error
-    lines = [line for line in error.splitlines() if line.startswith(("levit-edge: error", "levit-edge: interrupted"))]
-    assert len(lines) == 1 and error.splitlines()[-1] == lines[0], error
-    return lines[0]
 
 
 ASKING = {
@@ -330,93 +220,3 @@ def test_known_native_noise_is_held_back_and_the_rest_is_not(capfd: Captured) ->
         os.write(2, b"[cpuinfo_utils.cpp:71] Reading file\n[threadpool.cpp:66] Resetting threadpool to 1 threads.\n")
         os.write(2, b"[program.cpp:168] Program identifier is wrong\n")
     assert capfd.readouterr().err == "[program.cpp:168] Program identifier is wrong\n"
-
-
-def test_gate_passes_a_good_report(report_file: Path, capfd: Captured) -> None:
-    assert run(["gate", str(report_file)]) == 0
-    assert "4 passed, 0 failed, 0 skipped" in capfd.readouterr().out
-
-
-def test_gate_ignores_the_gates_in_the_report(tmp_path: Path, capfd: Captured) -> None:
-    path = tmp_path / "report.json"
-    bad = reports.target(accuracy=reports.accuracy(agreement_pct=50.0), gates=(at_most("agreement_pct", 0, 1),))
-    path.write_text(reports.report(onnx=bad).to_json(), encoding="utf-8")
-    assert run(["gate", str(path), "--json"]) == 1
-    check = json.loads(capfd.readouterr().out)
-    assert check["passed"] is False
-    assert [gate["name"] for gate in check["targets"]["onnx"] if gate["passed"] is False] == ["agreement_pct"]
-
-
-def test_gate_takes_other_limits(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
-    limits = tmp_path / "limits.toml"
-    limits.write_text("[onnx]\nmin_speedup = 3.0\n")
-    assert run(["gate", str(report_file), "--thresholds", str(limits)]) == 1
-    assert "speedup" in capfd.readouterr().out
-
-
-def test_gate_compares_with_a_baseline_and_writes_junit(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
-    baseline, junit = tmp_path / "before.json", tmp_path / "gates.xml"
-    before = reports.report(onnx=reports.target(size_bytes=7_000_000), coreml=reports.target(bundle="coreml"))
-    baseline.write_text(before.to_json(), encoding="utf-8")
-    assert run(["gate", str(report_file), "--baseline", str(baseline), "--junit", str(junit), "--json"]) == 1
-    check = json.loads(capfd.readouterr().out)
-    failed = [gate["name"] for gates in check["targets"].values() for gate in gates if gate["passed"] is False]
-    assert sorted(failed) == ["baseline_size_bytes", "baseline_target_present"]
-    assert sum(int(suite.attrib["failures"]) for suite in ET.parse(junit).getroot()) == 2
-
-
-def test_gate_refuses_a_report_without_figures(tmp_path: Path, capfd: Captured) -> None:
-    path = tmp_path / "report.json"
-    path.write_text(reports.report(onnx=reports.target(accuracy=None, latency=None)).to_json(), encoding="utf-8")
-    assert run(["gate", str(path)]) == 2
-    captured = capfd.readouterr()
-    assert captured.out == "" and "no accuracy and no latency" in one_line(captured.err)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 9}'])
-def test_gate_refuses_what_is_no_report(text: str, tmp_path: Path, capfd: Captured) -> None:
-    path = tmp_path / "report.json"
-    path.write_text(text)
-    assert run(["gate", str(path)]) == 2
-    captured = capfd.readouterr()
-    assert captured.out == "" and str(path) in one_line(captured.err)
-
-
-def test_in_a_shell_a_failure_is_one_line_and_nothing_else() -> None:
-    result = shell("inspect", "nowhere", "--json")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert (
-        result.stderr == "levit-edge: error: nowhere does not exist; name the folder of a bundle, such as dist/onnx\n"
-    )
-
-
-def test_in_a_shell_the_version_and_the_help_come_without_torch() -> None:
-    assert shell("--version").stdout == f"levit-edge {__version__}\n"
-    result = shell("--help", PYTHONPROFILEIMPORTTIME="1")
-    assert result.returncode == 0
-    heavy = ("torch", "numpy", "onnx", "PIL", "executorch", "coremltools")
-    assert not [line for line in result.stderr.splitlines() if line.split("|")[-1].strip() in heavy]
-
-
-def test_in_a_shell_doctor_speaks_utf_8_json_in_any_locale() -> None:
-    result = shell("doctor", "--json", PYTHONIOENCODING="ascii")
-    assert result.returncode == 0 and result.stderr == ""
-    assert json.loads(result.stdout)["levit_edge"] == __version__
-
-
-@pytest.mark.parametrize("verb", ["doctor", "--help"])
-def test_in_a_shell_a_reader_that_left_is_no_traceback(verb: str) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    command = [sys.executable, "-m", "levit_edge", verb]
-    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=60)
-    os.close(write)
-    assert result.stderr == "" and result.returncode == (0 if verb == "doctor" else 141)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_in_a_shell_a_full_disk_behind_standard_output_is_one_line() -> None:
-    command = [sys.executable, "-m", "levit_edge", "doctor"]
-    with Path("/dev/full").open("w") as full:
-        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
-    assert result.returncode == 2 and "standard output: no space left" in one_line(result.stderr)
