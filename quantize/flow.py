@@ -19,11 +19,18 @@ from quantize.statistics import Histogram, observe
 # Only ever needed by an integer tensor, and these stay float on every target.
 _NEVER_STORED = {Role.SCORES, Role.BIASED_SCORES, None}
 
+# Where each node comes from, told with paths of this machine and addresses of this process.
+_ORIGINS = ("from_node", "stack_trace")
+
 
 def trace(model: nn.Module, image: Tensor) -> ExportedProgram:
     """The exported program of ``model`` for inputs shaped like ``image`` [1, C, H, W]."""
     with torch.no_grad():
-        return torch.export.export(model, (image,))
+        program = torch.export.export(model, (image,))
+    for node in program.graph.nodes:
+        for origin in _ORIGINS:
+            node.meta.pop(origin, None)
+    return program
 
 
 def calibrate(program: ExportedProgram, batches: Iterable[Tensor]) -> Mapping[str, Histogram]:

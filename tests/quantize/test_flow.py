@@ -61,7 +61,7 @@ def test_an_image_of_nan_is_refused() -> None:
 
 
 def test_calibrating_on_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="^no calibration image was given$"):
+    with pytest.raises(ValueError, match=r"^no calibration image was given$"):
         calibrate(micro().program, [])
 
 

@@ -164,10 +164,11 @@ def test_elsewhere_biases_stay_float(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_attention_bias_is_int8_per_head_where_the_scheme_says_so(name: str) -> None:
     module = quantized(name).module()
-    found = []
-    for node in nodes(module, aten.add.Tensor):
-        if source(node.all_input_nodes[0]).target == aten.bmm.default:
-            found.append(node.all_input_nodes[1])
+    found = [
+        node.all_input_nodes[1]
+        for node in nodes(module, aten.add.Tensor)
+        if source(node.all_input_nodes[0]).target == aten.bmm.default
+    ]
     assert len(found) == ATTENTIONS
     for bias in found:
         if TARGETS[name].scheme.constant_bias == "weight":

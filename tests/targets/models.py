@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.programs import micro
 
 FLOAT_TOLERANCE = 1e-4
 INTEGER_SQNR_DB = 25.0
-DAMAGE = {
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "garbage": lambda data: b"hello" * 1000,
     "empty": lambda data: b"",
     "half": lambda data: data[: len(data) // 2],

@@ -19,7 +19,7 @@ from tests.targets.conftest import Written
 
 ROOT = Path(__file__).parents[2]
 
-_LOWER_ALL = """
+_LOWER = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
@@ -27,10 +27,12 @@ from levit_edge.files import sha256_path
 from targets.registry import TARGETS
 from tests.programs import quantized
 hashes = {}
-for name, target in TARGETS.items():
-    path = Path(sys.argv[1], target.model_file)
-    target.lower(quantized(name), path, True)
-    hashes[name] = sha256_path(path)
+for name in sys.argv[2:]:
+    path = Path(sys.argv[1], TARGETS[name].model_file)
+    TARGETS[name].lower(quantized(name), path, True)
+    hashes[name] = [sha256_path(file) for file in sorted(path.parent.glob(path.stem + ".*"))]
+    for file in path.parent.glob("model.*"):
+        file.rename(file.with_name(f"{name}-{file.name}"))
 Path(sys.argv[1], "hashes.json").write_text(json.dumps(hashes))
 """
 
@@ -68,10 +70,17 @@ def test_operator_rows_are_counted_and_sorted() -> None:
     assert [(row.name, row.precision, row.count) for row in rows] == [("a", "int8", 1), ("b", "float", 2)]
 
 
-def test_another_process_with_another_hash_seed_writes_the_same_bytes(written: Written, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [("onnx", "coreml"), pytest.param(("executorch",), marks=pytest.mark.slow)], ids=" and ".join
+)
+def test_another_process_with_another_hash_seed_writes_the_same_bytes(
+    names: tuple[str, ...], written: Written, tmp_path: Path
+) -> None:
     environment = os.environ | {"PYTHONHASHSEED": "7"}
-    command = [sys.executable, "-c", _LOWER_ALL, str(tmp_path)]
+    command = [sys.executable, "-c", _LOWER, str(tmp_path), *names]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "hashes.json").read_text())
-    assert found == {name: sha256_path(written(name, "int8")) for name in TARGETS}
+    for name in names:
+        path = written(name, "int8")
+        assert found[name] == [sha256_path(file) for file in sorted(path.parent.glob("model.*"))]

@@ -1,0 +1,51 @@
+"""The bundles of ``levit-edge build``: the int8 models and their float twins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.entry import Entry, Family, Precision, file_size
+from levit_edge.bundle import Bundle, open_bundle
+from levit_edge.demo import DEMO_CHECKPOINT
+from levit_edge.errors import InputError
+from targets.registry import target
+
+FAMILIES: dict[str, Family] = {"onnx": "onnxruntime", "executorch": "executorch"}
+TITLES: dict[Family, str] = {"onnxruntime": "ONNX Runtime", "executorch": "ExecuTorch"}
+
+
+def build(dist: Path, samples: int, seed: int) -> list[Entry]:
+    """Four entries from ``dist``; InputError when it is no demo build that calibrated on the same images."""
+    entries = []
+    for name, family in FAMILIES.items():
+        bundle = _open(dist / name, samples, seed)
+        recipe = bundle.manifest.recipe.name
+        entries.append(_entry(name, family, "float32", bundle.reference_path, "fused model, float"))
+        entries.append(_entry(name, family, "int8", bundle.model_path, f"fused model, recipe {recipe}"))
+    return entries
+
+
+def _open(path: Path, samples: int, seed: int) -> Bundle:
+    bundle = open_bundle(path)
+    bundle.verify()
+    manifest = bundle.manifest
+    if not manifest.model.source.endswith(DEMO_CHECKPOINT):
+        raise InputError(f"{path} holds {manifest.model.source}; build the demo with `levit-edge build`")
+    calibration = manifest.calibration
+    if calibration is None or (calibration.samples, calibration.seed) != (samples, seed):
+        raise InputError(f"{path} was not calibrated on {samples} images with seed {seed}; the peers would be")
+    return bundle
+
+
+def _entry(name: str, family: Family, precision: Precision, path: Path, how: str) -> Entry:
+    chosen = target(name)
+    return Entry(
+        name=f"ours-{family}-{precision}",
+        title=f"levit-edge, {TITLES[family]}",
+        family=family,
+        precision=precision,
+        how=how,
+        runner=chosen.load(path, 1),
+        size_bytes=file_size(path),
+        delegates=chosen.contents(path).delegates,
+    )

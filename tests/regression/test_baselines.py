@@ -1,0 +1,24 @@
+"""The recorded baselines themselves: complete, of the default recipe, and within what the project promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from targets.registry import TARGETS
+from tests.regression.conftest import BASELINES, read_baseline
+
+
+def test_there_is_one_baseline_for_each_target() -> None:
+    assert sorted(path.name for path in BASELINES.iterdir()) == sorted(f"{name}.json" for name in TARGETS)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_baseline_keeps_the_promises(name: str) -> None:
+    content = read_baseline(name)
+    assert content["recipe"] == "int8" and set(TARGETS[name].versions()) == set(content["tool_versions"])
+    accuracy, delegation = content["accuracy"], content["delegation"]
+    assert accuracy["n"] == 1000 and accuracy["top1_drop_pp"] <= 0.5 and accuracy["agreement_pct"] >= 98
+    assert content["size_ratio"] <= (0.32 if name == "executorch" else 0.29)
+    assert delegation["fallback_ops"] == 0 and delegation["int8_ops"] > 0
+    least = {"executorch": 1.9, "onnx": 1.5}
+    assert (content["speedup"] is None) if name == "coreml" else (content["speedup"] >= least[name])

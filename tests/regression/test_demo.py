@@ -1,0 +1,83 @@
+"""The demo at full size against the recorded baselines and against what the project promises.
+
+``python -m tools.update_baselines`` writes the baselines. The tolerances are stated below: accuracy may lose a little
+to another runtime version or processor, structure may not change at all, and a ratio of times may fall by a quarter,
+because a kernel that falls back to float costs more than that.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from levit_edge.accuracy import Accuracy
+from levit_edge.report import Report
+from targets.registry import TARGETS
+from tests.regression.conftest import read_baseline
+
+pytestmark = pytest.mark.slow
+
+TOP1_DROP_SLACK_PP = 0.3
+AGREEMENT_SLACK_PP = 0.5
+SQNR_SLACK_DB = 1.0
+FLOAT_TOP1_SLACK_PP = 0.1  # one image of the thousand
+SPEEDUP_KEPT = 0.75
+MAX_SIZE_RATIO = {"onnx": 0.29, "coreml": 0.29, "executorch": 0.32}
+EXECUTED = ("executorch", "onnx")
+
+
+def _accuracy(demo: Report, name: str) -> Accuracy:
+    accuracy = demo.targets[name].accuracy
+    assert accuracy is not None
+    return accuracy
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_accuracy_is_that_of_the_baseline(name: str, demo: Report) -> None:
+    before, now = read_baseline(name)["accuracy"], _accuracy(demo, name)
+    assert now.n == before["n"] == now.n_labelled
+    assert now.top1_fp32_pct == pytest.approx(before["top1_fp32_pct"], abs=FLOAT_TOP1_SLACK_PP + 1e-9)
+    assert now.top1_drop_pp is not None and now.sqnr_db is not None
+    assert now.top1_drop_pp <= before["top1_drop_pp"] + TOP1_DROP_SLACK_PP
+    assert now.agreement_pct >= before["agreement_pct"] - AGREEMENT_SLACK_PP
+    assert now.sqnr_db >= before["sqnr_db"] - SQNR_SLACK_DB
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_promise_on_accuracy_is_kept(name: str, demo: Report) -> None:
+    accuracy = _accuracy(demo, name)
+    assert accuracy.top1_drop_pp is not None and accuracy.top1_drop_pp <= 0.5
+    assert accuracy.agreement_pct >= 98
+    assert accuracy.executed or name not in EXECUTED
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_structure_is_that_of_the_baseline(name: str, demo: Report) -> None:
+    if name == "onnx" and platform.machine() != "x86_64":
+        pytest.skip("ONNX Runtime fuses per processor, and the baseline is from x86_64")
+    delegation = demo.targets[name].delegation
+    assert delegation is not None
+    assert delegation.model_dump() == read_baseline(name)["delegation"]
+
+
+def test_executorch_is_one_delegate_without_fallback(demo: Report) -> None:
+    delegation = demo.targets["executorch"].delegation
+    assert delegation is not None and (delegation.delegates, delegation.fallback_ops) == (1, 0)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_size_keeps_its_limit(name: str, demo: Report) -> None:
+    assert demo.targets[name].size_ratio <= MAX_SIZE_RATIO[name]
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_int8_is_faster_than_float_by_what_the_baseline_says(name: str, demo: Report) -> None:
+    latency = demo.targets[name].latency
+    assert latency is not None and latency.threads == 1
+    assert latency.speedup >= SPEEDUP_KEPT * read_baseline(name)["speedup"]
+
+
+def test_every_gate_passes_and_nothing_is_warned_about(demo: Report) -> None:
+    assert demo.passed and not demo.warnings
+    assert {name for name, entry in demo.targets.items() if entry.warnings} <= {"coreml"}

@@ -1,0 +1,40 @@
+"""Baselines are written from a report, completely and repeatably."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from levit_edge.errors import InputError
+from tests.levit_edge import reports
+from tools.update_baselines import main, update
+
+
+def test_a_report_becomes_one_file_for_each_target(tmp_path: Path) -> None:
+    report = reports.report(onnx=reports.target(), coreml=reports.target(bundle="coreml", latency=None))
+    source = tmp_path / "report.json"
+    source.write_text(report.to_json(), encoding="utf-8")
+    folder = tmp_path / "baselines"
+    folder.mkdir()
+    main([str(source), "--folder", str(folder)])
+    content = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.iterdir())}
+    assert list(content) == ["coreml.json", "onnx.json"]
+    assert content["onnx.json"]["speedup"] == 2.0 and content["coreml.json"]["speedup"] is None
+    assert content["onnx.json"]["accuracy"]["agreement_pct"] == 99.0
+    assert content["onnx.json"]["delegation"] == {"delegates": None, "int8_ops": 98, "float_ops": 11, "fallback_ops": 0}
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    report = reports.report(onnx=reports.target())
+    (path,) = update(report, tmp_path)
+    before = path.read_bytes()
+    update(report, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_report_without_accuracy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="onnx: the report has no accuracy"):
+        update(reports.report(onnx=reports.target(accuracy=None)), tmp_path)
+    assert not list(tmp_path.iterdir())
