@@ -98,9 +98,12 @@ class AttentionCore(nn.Module):
     def split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [B, N, H * D] -> [B, H, N, D]
 
+    def score_bias(self) -> Tensor:
+        return self.bias[:, self.offsets]  # [H, N_q, N_k]
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [B, H, N_q, K], k [B, H, N_k, K], v [B, H, N_k, V] -> [B, N_q, C_out]."""
-        scores = q @ k.transpose(-2, -1) * self.key_dim**-0.5 + self.bias[:, self.offsets]  # [B, H, N_q, N_k]
+        scores = q @ k.transpose(-2, -1) * self.key_dim**-0.5 + self.score_bias()  # [B, H, N_q, N_k]
         x = scores.softmax(dim=-1) @ v  # [B, H, N_q, V]
         return self.proj(hardswish(x.transpose(1, 2).flatten(2)))  # [B, N_q, H * V] -> [B, N_q, C_out]
 
