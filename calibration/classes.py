@@ -45,7 +45,9 @@ def _fold(text: str) -> str:
 def _by_number(names: Collection[str], count: int) -> dict[str, int]:
     if not all(name.isascii() and name.isdigit() for name in names):
         return {}
-    return {name: int(name) for name in names if int(name) < count}
+    if any(int(name) >= count for name in names):
+        return {}  # numbered from 1, or for another model: all of them would be one off
+    return {name: int(name) for name in names}
 
 
 def _by_wnid(names: Collection[str], count: int) -> dict[str, int]:

@@ -24,7 +24,8 @@ class Accuracy(BaseModel):
     that the device uses. ``n`` images were compared and ``n_labelled`` of them have a known class; the top-k figures
     cover the latter and are None without any. ``top1_lost`` images are right in float and wrong here, ``top1_gained``
     the other way round. ``sqnr_db`` is ``10 log10(sum ref^2 / sum (ref - x)^2)`` over all logits; None when there is
-    no finite value (logits identical to the reference, or an all-zero reference).
+    no finite value (logits identical to the reference, or an all-zero reference). ``float_margin`` is how far the float
+    model's best logit lies above its second, in standard deviations of the image's logits, on average.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,6 +42,7 @@ class Accuracy(BaseModel):
     top5_pct: float | None = Percent
     agreement_pct: float = Field(ge=0, le=100)
     sqnr_db: float | None
+    float_margin: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _check_labels(self) -> Accuracy:
@@ -62,7 +64,7 @@ class AccuracyMeter:
     def __init__(self) -> None:
         self._n = self._n_labelled = self._agreed = 0
         self._right_reference = self._right = self._right_top5 = self._lost = self._gained = 0
-        self._signal = self._noise = 0.0
+        self._signal = self._noise = self._margin = 0.0
 
     def update(self, reference: NDArray[Any], logits: NDArray[Any], class_index: NDArray[Any]) -> None:
         """Add a batch: ``reference`` and ``logits`` [B, K], ``class_index`` [B] with -1 where the class is unknown."""
@@ -75,6 +77,7 @@ class AccuracyMeter:
         self._n += len(logits)
         self._signal += float(np.square(reference).sum())
         self._noise += float(np.square(reference - logits).sum())
+        self._margin += float(_margins(reference).sum())
         self._agreed += int((_top1(reference) == _top1(logits)).sum())
         known = class_index != UNKNOWN_CLASS
         self._count_right(reference[known], logits[known], class_index[known])
@@ -99,6 +102,7 @@ class AccuracyMeter:
             "n": self._n,
             "agreement_pct": 100 * self._agreed / self._n,
             "sqnr_db": _decibels(self._signal, self._noise),
+            "float_margin": self._margin / self._n,
         }
         return Accuracy.model_validate(figures | self._labelled_figures() if self._n_labelled else figures)
 
@@ -122,6 +126,16 @@ def _checked(logits: NDArray[Any], whose: str) -> NDArray[np.float64]:
     if not np.isfinite(logits).all():
         raise LevitEdgeError(f"the {whose} gave NaN or infinite logits; its accuracy cannot be measured")
     return logits
+
+
+def _margins(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(best - second best) / standard deviation of each row [B, K] -> [B]; 0 where there is nothing to tell apart."""
+    if logits.shape[1] < 2:
+        return np.zeros(len(logits))
+    second, best = np.sort(logits, axis=1)[:, -2:].T
+    spread = logits.std(axis=1)
+    margins: NDArray[np.float64] = np.divide(best - second, spread, out=np.zeros(len(logits)), where=spread > 0)
+    return margins
 
 
 def _top1(logits: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ from levit_edge.preprocessing import Preprocessing
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
+OPTIONAL = ".pt2"  # the simulation of a Core ML package, which need not travel with it
 
 __all__ = [
     "GOLDEN_NAME",
@@ -32,6 +33,11 @@ __all__ = [
     "write_golden",
     "write_manifest",
 ]
+
+
+def _hidden(name: str) -> bool:
+    """True for what desktops leave in folders, such as .DS_Store."""
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _inside(name: str) -> str:
@@ -128,10 +134,10 @@ class Bundle:
     def verify(self) -> None:
         """InputError that names the files which are missing, changed or not listed in the manifest."""
         with clear_os_errors(self.path):
-            found = {name: path for name, path in files_below(self.path) if name != MANIFEST_NAME}
+            found = {name: path for name, path in files_below(self.path) if name != MANIFEST_NAME and not _hidden(name)}
             listed = self.manifest.files
             problems = {
-                "missing": sorted(listed.keys() - found.keys()),
+                "missing": sorted(name for name in listed.keys() - found.keys() if not name.endswith(OPTIONAL)),
                 "changed": sorted(
                     name for name in listed.keys() & found.keys() if listed[name] != sha256_file(found[name])
                 ),

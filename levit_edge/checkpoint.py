@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,8 +86,10 @@ def from_module(module: nn.Module, *, labels: Sequence[str] | None = None) -> Ch
     """A checkpoint from a live transformers ``Levit*`` instance, a timm LeViT, or this project's :class:`Levit`."""
     source = f"{type(module).__module__}.{type(module).__qualname__}"
     if isinstance(module, Levit):
-        choose_labels(module.config.num_labels, Stated(labels=module.config.labels), labels)
-        return Checkpoint(module, "native", None, source, _fingerprint(module))
+        chosen = choose_labels(module.config.num_labels, Stated(labels=module.config.labels), labels)
+        native = deepcopy(module)
+        native.config = module.config.with_labels(chosen)
+        return Checkpoint(native, "native", None, source, _fingerprint(native))
     to_dict: Callable[[], dict[str, Any]] | None = getattr(getattr(module, "config", None), "to_dict", None)
     raw = to_dict() if to_dict is not None else {}
     raw.pop("architectures", None)  # names the class that was saved, not this one
@@ -160,7 +163,7 @@ def load_from_hub(repo_id: str, *, labels: Sequence[str] | None = None) -> Check
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise MissingComponentError("huggingface_hub", "pip install 'levit-edge[hub]'") from error
+        raise MissingComponentError("huggingface_hub", "pip install 'huggingface_hub>=1.0'") from error
     try:
         folder = snapshot_download(repo_id, allow_patterns=_HUB_FILES)
     except (OSError, ValueError) as error:  # network, authorisation and unknown repositories are OSError there

@@ -54,7 +54,9 @@ def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
 
     The program computes Hardswish only once the gate is quantized over [0, 6].
     """
-    renamed = {}
+    renamed: dict[str, str] = {}
+    if not {Role.GATE, Role.HARDSWISH} <= stored:
+        return renamed  # the gate's clamp is its saturation: without it there is no such form
     for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
         x = node.all_input_nodes[0]
         layers = _following_layers(node)

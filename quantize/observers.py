@@ -13,6 +13,7 @@ from quantize.ranges import QParams, RangeMethod, choose
 from quantize.statistics import Histogram
 
 WEIGHT_MAX = 127
+TINY = 2.0**-100  # below it a scale would not be a normal float32
 INTEGER_BIAS_MAX = 2.0**30  # half of int32: the other half is room for the products
 _WEIGHT_FRACTIONS = torch.linspace(0.5, 1.0, 51, dtype=torch.float64)
 
@@ -48,7 +49,7 @@ def weight_scale(weight: Tensor, method: RangeMethod) -> Tensor:
     """Symmetric scale of each output channel (axis 0): float32 [C_out]; ``mse`` searches clipped ranges."""
     rows = weight.detach().double().flatten(1)  # [C_out, fan_in]
     peak = rows.abs().amax(dim=1)
-    peak = torch.where(peak > 0, peak, torch.ones_like(peak))
+    peak = torch.where(peak > 0, peak, torch.ones_like(peak)).clamp_min(TINY)
     if method == "minmax":
         return (peak / WEIGHT_MAX).float()
     best, least = peak / WEIGHT_MAX, torch.full_like(peak, torch.inf)

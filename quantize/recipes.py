@@ -49,6 +49,12 @@ class Recipe:
                 raise InputError(f"recipe {self.name}: keep_float has {role!r}; valid: {', '.join(roles)}")
         if self.activations == "int8" and self.weights != "int8":
             raise InputError(f"recipe {self.name}: int8 activations need int8 weights, not {self.weights}")
+        if self.weights == "float16" and self.activations != "float16":
+            raise InputError(f"recipe {self.name}: float16 weights need float16 activations, not {self.activations}")
+        if self.keep_float and self.activations != "int8":
+            raise InputError(f"recipe {self.name}: keep_float is for int8 activations, not {self.activations}")
+        if "float16" in (self.weights, self.activations):
+            object.__setattr__(self, "targets", ("coreml",))  # the only one that computes in float16
 
     @property
     def calibrates(self) -> bool:

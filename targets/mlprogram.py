@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from levit_edge.errors import InputError
+from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 from levit_edge.results import Placement, Precision
 from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.base import INPUT_NAME, OUTPUT_NAME, Contents, Image, Logits, operator_rows
@@ -56,10 +56,27 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
         skip_model_load=True,
     )
     model.save(str(path))
+    _check_weights(path, program)
     _fix_identifiers(path)
     _fix_order(path)
     (path / _DEBUG_FILE).unlink(missing_ok=True)
     torch.export.save(program, simulation_path(path))
+
+
+def _check_weights(package: Path, program: ExportedProgram) -> None:
+    """LevitEdgeError unless the package on disk holds exactly the int8 weights of the program, each once."""
+    import coremltools
+    from coremltools.converters.mil.frontend.milproto.load import load as load_mil
+
+    spec = coremltools.utils.load_spec(str(package))
+    mil = load_mil(spec, spec.specificationVersion, str(package / "Data" / "com.apple.CoreML" / "weights"))
+    stored = mil.functions["main"].find_ops(op_type="constexpr_affine_dequantize")
+    tensors = {**program.state_dict, **program.constants}.values()
+    wanted = sorted(tensor.numpy().tobytes() for tensor in tensors if tensor.dtype is torch.int8)
+    if wanted != sorted(operation.quantized_data.val.tobytes() for operation in stored):
+        raise LevitEdgeError(
+            f"{package.name}: the int8 weights on disk are not those of the program; nothing was written"
+        )
 
 
 def _fix_identifiers(package: Path) -> None:
@@ -94,7 +111,9 @@ class CoreMLRunner:
         import coremltools
 
         self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.CPU_ONLY)
-        self.runtime = f"coreml-macos-{platform.mac_ver()[0]}"
+        if self._model.__proxy__ is None:  # coremltools only warns when it could not load the model
+            raise MissingComponentError("Core ML for iOS 17 models", "softwareupdate --install (macOS 14 or later)")
+        self.runtime = f"coreml-macos-{platform.mac_ver()[0]}-cpu"
 
     def __call__(self, image: Image) -> Logits:
         logits: Logits = self._model.predict({INPUT_NAME: image})[OUTPUT_NAME].astype(np.float32)

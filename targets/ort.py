@@ -73,6 +73,7 @@ def _session(path: Path, threads: int, optimized: Path | None = None) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow the other session
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)

@@ -12,7 +12,7 @@ import typer
 
 from levit_edge.cli.app import app
 from levit_edge.cli.output import discard_stdout
-from levit_edge.errors import InputError, LevitEdgeError
+from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 
 PROGRAM = "levit-edge"
 GLOBAL_FLAGS = ("--debug", "-v", "--verbose")
@@ -65,6 +65,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "interrupted"
     if isinstance(error, LevitEdgeError):
         return error.exit_code, f"error: {error}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        missing = MissingComponentError(error.name, f"pip install {error.name}")
+        return missing.exit_code, f"error: {missing}"
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         path = PROGRAM if context is None else context.command_path

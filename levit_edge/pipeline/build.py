@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from levit_edge.accuracy import Accuracy
+from levit_edge.bundle import MANIFEST_NAME, CalibrationInfo
 from levit_edge.errors import InputError
 from levit_edge.files import size_bytes, write_text
 from levit_edge.gates import evaluate as evaluate_gates
@@ -24,11 +25,12 @@ from levit_edge.report import Calibration, Delegation, Host, Latency, Model, Rep
 from levit_edge.report_view import render_markdown
 from levit_edge.staging import staged_outputs
 from levit_edge.thresholds import load_thresholds, thresholds_for
+from levit_edge.weights import shorten
 from quantize.flow import calibrate
 from quantize.recipes import Recipe, load_recipe
 from quantize.statistics import Histogram
 from targets.base import Image, Logits
-from targets.registry import target
+from targets.registry import TARGETS, target
 
 NUMERICS_ONLY = "no image was left to evaluate on: only the numerics were verified, not the accuracy"
 
@@ -71,7 +73,7 @@ def _build(
 ) -> Report:
     histograms = _histograms(recipe, subject, images, progress)
     numerics = images.first(NUMERICS, subject)
-    calibration = images.calibration_info()
+    calibration = images.calibration_info() if recipe.calibrates else None
     built = []
     for name in options.targets:
         folder = staging / name
@@ -89,8 +91,20 @@ def _build(
         model=_model(subject),
         calibration=_calibration(images, calibration),
         targets=entries,
-        warnings=() if images.evaluation else (NUMERICS_ONLY,),
+        warnings=tuple(_warnings(options, images, found)),
     )
+
+
+def _warnings(options: BuildOptions, images: Images, found: dict[str, Accuracy]) -> Iterator[str]:
+    if images.evaluation is None:
+        yield NUMERICS_ONLY
+    elif images.evaluation.skipped:
+        yield f"{images.evaluation.source}: could not be read and left out: {shorten(images.evaluation.skipped)}"
+    if any(accuracy.n_labelled == 0 for accuracy in found.values()):
+        yield "no evaluation image has a class that the model knows: agreement was measured, top-1 was not"
+    for name in TARGETS:
+        if name not in options.targets and (options.out / name / MANIFEST_NAME).is_file():
+            yield f"{name} is from an earlier build and is not in this report"
 
 
 def _histograms(recipe: Recipe, subject: Subject, images: Images, progress: Progress) -> Mapping[str, Histogram]:
@@ -178,9 +192,7 @@ def _model(subject: Subject) -> Model:
     )
 
 
-def _calibration(images: Images, info: object) -> Calibration | None:
-    from levit_edge.bundle import CalibrationInfo
-
-    if images.calibration is None or not isinstance(info, CalibrationInfo):
+def _calibration(images: Images, info: CalibrationInfo | None) -> Calibration | None:
+    if images.calibration is None or info is None:
         return None
     return Calibration(**info.model_dump(), skipped_images=tuple(images.calibration.skipped))

@@ -38,13 +38,12 @@ class Selection:
     skip_bad: bool
     skipped: list[str] = field(default_factory=list)
 
-    def batches(self, progress: Progress, label: str, items: tuple[ImageItem, ...] | None = None) -> Iterator[Batch]:
+    def batches(self, progress: Progress, label: str) -> Iterator[Batch]:
         """Every image in order, in batches of at most BATCH."""
-        items = self.items if items is None else items
         loader: Loader = load(
-            self.images, items, self.preprocessing, batch_size=BATCH, workers=2, skip_bad_images=self.skip_bad
+            self.images, self.items, self.preprocessing, batch_size=BATCH, workers=2, skip_bad_images=self.skip_bad
         )
-        yield from progress.track(loader, label, -(-len(items) // BATCH))
+        yield from progress.track(loader, label, -(-len(self.items) // BATCH))
         self.skipped = [name for name, _ in loader.skipped]
         if self.skipped:
             log.warning("%s: %d images could not be read and were left out", self.source, len(self.skipped))
@@ -111,6 +110,11 @@ def open_images(options: BuildOptions, subject: Subject, needed: bool, stack: Ex
     calibration = evaluation = None
     if options.calibration is not None:
         images = stack.enter_context(open_dataset(options.calibration, subject.labels))
+        if options.samples > len(images.items):
+            raise InputError(
+                f"{options.calibration} has {len(images.items)} images and {options.samples} are to be sampled; "
+                f"give --samples {len(images.items)} or fewer"
+            )
         chosen = sample(images.items, options.samples, options.seed)
         calibration = _selection(options, subject, options.calibration.name, images, chosen)
         rest = remainder(images.items, chosen)
@@ -140,7 +144,16 @@ def _demo(options: BuildOptions, subject: Subject, stack: ExitStack) -> Images:
 
 def _given(options: BuildOptions, subject: Subject, path: Path, stack: ExitStack) -> Selection:
     images = stack.enter_context(open_dataset(path, subject.labels))
+    check_classes(images, path)
     return _limited(options, subject, path.name, images)
+
+
+def check_classes(images: ImageSet, path: Path) -> None:
+    """InputError when images to evaluate on have a class that the model does not know; none at all is fine."""
+    unknown = sorted({i.class_name for i in images.items if i.class_name is not None and i.class_index is None})
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise InputError(f"{path}: the model has no class for {shown}; name the folders as its labels or 0, 1, 2, ...")
 
 
 def _limited(options: BuildOptions, subject: Subject, source: str, images: ImageSet) -> Selection:

@@ -41,6 +41,8 @@ class BuildOptions:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise InputError(f"{field} is {value}; it must be at least 1")
+        if len(set(self.targets)) != len(self.targets):
+            raise InputError(f"targets {', '.join(self.targets)}: name each once")
         if not self.targets:
             raise InputError(f"no target was named; valid: {', '.join(TARGETS)}")
         for name in self.targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +82,16 @@ def _from_fused(model: FusedLevit, labels: tuple[str, ...] | None) -> Subject:
         sha256=fingerprint(model.state_dict()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
-    return _subject(model, info, config, _preprocessing(config, None, info.source))
+    fused = deepcopy(model).cpu().float()  # the caller's module stays as it is
+    for name, tensor in fused.state_dict().items():
+        if not tensor.isfinite().all():
+            raise InputError(f"the FusedLevit has NaN or infinity in {name}")
+    return _subject(fused, info, config, _preprocessing(config, None, info.source))
 
 
 def _subject(fused: FusedLevit, info: ModelInfo, config: LevitConfig, preprocessing: Preprocessing) -> Subject:
     example = torch.zeros(1, config.num_channels, config.image_size, config.image_size)
-    return Subject(fused.float(), trace(fused, example), info, config, preprocessing)
+    return Subject(fused, trace(fused, example), info, config, preprocessing)
 
 
 def _preprocessing(config: LevitConfig, stated: dict[str, object] | None, source: str) -> Preprocessing:
@@ -94,8 +99,13 @@ def _preprocessing(config: LevitConfig, stated: dict[str, object] | None, source
         return default_preprocessing(config.image_size, config.num_channels)
     preprocessing = preprocessing_from_hf(stated, num_channels=config.num_channels)
     size = (config.image_size, config.image_size)
-    given = preprocessing.crop_size if preprocessing.do_center_crop else preprocessing.resize_to
-    if given is not None and given != size:
+    resized = preprocessing.resize_to if preprocessing.do_resize else None
+    given = preprocessing.crop_size if preprocessing.do_center_crop else resized
+    if given is None:
+        raise InputError(
+            f"{source}: the image processor neither crops nor resizes to the {size[0]} pixels of the model"
+        )
+    if given != size:
         raise InputError(f"{source}: the image processor gives {given[0]}x{given[1]} pixels; the model takes {size[0]}")
     return preprocessing
 
@@ -108,8 +118,8 @@ def _read_labels(path: Path | None) -> tuple[str, ...] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"labels {path} cannot be read: {error}") from None
     labels = tuple(line.strip() for line in lines if line.strip())
-    if not labels or len(set(labels)) != len(labels):
-        raise InputError(f"labels {path}: give one class name a line, each once")
+    if not labels:
+        raise InputError(f"labels {path} is empty; give one class name a line")
     return labels
 
 

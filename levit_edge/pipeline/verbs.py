@@ -15,7 +15,7 @@ from levit_edge.demo import DEMO_CHECKPOINT, EVALUATION_FOLDER, demo_archive
 from levit_edge.errors import InputError
 from levit_edge.files import clear_os_errors, size_bytes
 from levit_edge.gates import evaluate as evaluate_gates
-from levit_edge.pipeline.images import BATCH
+from levit_edge.pipeline.images import BATCH, check_classes
 from levit_edge.pipeline.judge import accuracies, one_torch_thread, paired_latency, run_each
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report import GateResult, TargetReport
@@ -57,6 +57,7 @@ def evaluate(
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
         images = stack.enter_context(open_dataset(path, manifest.labels, subfolder=subfolder))
+        check_classes(images, path)
         items = images.items if limit is None else sample(images.items, min(limit, len(images.items)), 0)
         loader = load(images, items, manifest.preprocessing, batch_size=BATCH)
         batches = progress.track(loader, f"evaluate {manifest.target}", -(-len(items) // BATCH))
@@ -87,8 +88,12 @@ def _accuracy_gates(bundle: Bundle, accuracy: Accuracy) -> tuple[GateResult, ...
         size_ratio=size / reference,
         accuracy=accuracy,
     )
-    limits = thresholds_for(str(manifest.recipe.settings["base"]), manifest.target)
-    return tuple(gate for gate in evaluate_gates(entry, limits, len(manifest.labels)) if gate.passed is not None)
+    limits = thresholds_for(str(manifest.recipe.settings.get("base", manifest.recipe.name)), manifest.target)
+    return tuple(
+        gate
+        for gate in evaluate_gates(entry, limits, len(manifest.labels))
+        if gate.name not in ("speedup", "size_ratio")
+    )
 
 
 def bench(

@@ -180,7 +180,8 @@ HF_LABELS = ("tench, Tinca tinca", "great white shark, white shark", "crane", "c
         (["tench", "Tinca tinca"], HF_LABELS, {"tench": 0, "Tinca tinca": 0}),
         (["great_white_shark"], HF_LABELS, {"great_white_shark": 1}),
         (["crane", "maillot", "tank suit"], HF_LABELS, {"maillot": 4, "tank suit": 5}),
-        (["0", "02", "3"], LABELS, {"0": 0, "02": 2}),
+        (["0", "02"], LABELS, {"0": 0, "02": 2}),
+        (["1", "2", "3"], LABELS, {}),  # numbered from 1: every class would be one off
         (["7", "8"], ("8", "7"), {"7": 1, "8": 0}),
         (["LABEL_1"], ("LABEL_0", "LABEL_1"), {"LABEL_1": 1}),
         (["²"], LABELS, {}),

@@ -52,7 +52,9 @@ def test_batches_do_not_matter() -> None:
     whole = _measure(*_random())
     for batch in (1, 7, 63):
         pieces = _measure(*_random(), batch=batch)
-        assert pieces.model_copy(update={"sqnr_db": whole.sqnr_db}) == whole
+        sums = {"sqnr_db": whole.sqnr_db, "float_margin": whole.float_margin}
+        assert pieces.model_copy(update=sums) == whole
+        assert pieces.float_margin == pytest.approx(whole.float_margin)
         assert pieces.sqnr_db == pytest.approx(whole.sqnr_db, abs=1e-9)
 
 

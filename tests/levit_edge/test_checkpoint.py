@@ -195,11 +195,14 @@ def test_live_transformers_module(heads: int, tmp_path: Path) -> None:
     assert live.source == f"transformers.models.levit.modeling_levit.{type(module).__name__}"
 
 
-def test_live_reference_model_is_taken_as_it_is() -> None:
+def test_live_reference_model_is_copied_and_takes_labels() -> None:
     model = random_model(tiny_config())
+    before = model.config
     checkpoint = from_module(model)
-    assert checkpoint.model is model
+    assert checkpoint.model is not model
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in checkpoint.model.state_dict().items())
     assert checkpoint.layout == "native"
+    assert model.config == before
     with pytest.raises(InputError, match="class 2: 'owl' and 'fox'"):
         from_module(model, labels=("cat", "dog", "fox"))
 
@@ -231,9 +234,9 @@ def test_hub_failure_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         load_from_hub("org/name")
 
 
-def test_missing_hub_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_hub_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingComponentError, match=r"pip install 'levit-edge\[hub\]'"):
+    with pytest.raises(MissingComponentError, match=r"pip install 'huggingface_hub>=1\.0'"):
         load_from_hub("org/name")
 
 

@@ -179,3 +179,21 @@ def test_a_bad_file_is_one_line(tmp_path: Path, text: str, words: str) -> None:
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as thresholds"):
         load_thresholds(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("top1", "labelled", "margin", "skipped"),
+    [
+        (0.0, 400, 0.2, True),  # guesses, and its answers are near ties
+        (0.0, 400, 1.6, False),  # a trained model whose labels are mixed up
+        (60.0, 400, 0.2, False),  # knows the images
+        (100.0, 1, 0.2, False),  # too few labels to tell
+    ],
+)
+def test_agreement_is_skipped_only_for_a_model_that_guesses(
+    top1: float, labelled: int, margin: float, skipped: bool
+) -> None:
+    figures = {"n": 400, "n_labelled": labelled, "top1_fp32_pct": top1, "top1_pct": top1, "top1_drop_pp": 0.0}
+    entry = reports.target(accuracy=reports.accuracy(**figures, agreement_pct=50.0, float_margin=margin))
+    (gate,) = [g for g in evaluate(entry, default_thresholds("int8", "onnx"), 1000) if g.name == "agreement_pct"]
+    assert gate.passed is (None if skipped else False)

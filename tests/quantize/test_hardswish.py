@@ -19,6 +19,7 @@ from targets.registry import TARGETS
 from tests.programs import QUANTIZE, micro, nodes
 
 RANGES = [(-8.0, 8.0), (-3.0, 3.0), (-1.0, 1.0), (0.0, 6.0), (-20.0, 5.0), (-6.0, 0.0), (-0.1, 40.0)]
+_BOTH = frozenset({Role.GATE, Role.HARDSWISH})
 
 
 class Gate(nn.Module):
@@ -61,18 +62,29 @@ def test_every_integer_gives_hardswish_within_one_step(
         assert float(error.max()) <= step / 6 * 1.01
 
 
-def test_only_what_lies_between_stored_tensors_is_rewritten() -> None:
-    for stored, count in ((frozenset({Role.LAYER}), 6), (frozenset({Role.CONTEXT}), 3), (frozenset[Role](), 0)):
-        module = micro().program.module()
-        renamed = split_hardswish(module, stored)
-        assert len(renamed) == count
-        assert len(list(nodes(module, aten.hardswish.default))) == 9 - count
-        assert all(old.startswith("hardswish") for old in renamed.values())
+@pytest.mark.parametrize(
+    ("stored", "count"),
+    [({Role.LAYER}, 6), ({Role.CONTEXT}, 3), ({Role.LAYER, Role.CONTEXT}, 9), ({Role.IMAGE}, 0)],
+    ids=str,
+)
+def test_only_what_lies_between_stored_tensors_is_rewritten(stored: set[Role], count: int) -> None:
+    module = micro().program.module()
+    renamed = split_hardswish(module, stored | _BOTH)
+    assert len(renamed) == count
+    assert len(list(nodes(module, aten.hardswish.default))) == 9 - count
+    assert all(old.startswith("hardswish") for old in renamed.values())
+
+
+@pytest.mark.parametrize("missing", sorted(_BOTH))
+def test_without_a_stored_gate_and_product_nothing_is_rewritten(missing: Role) -> None:
+    module = micro().program.module()
+    assert split_hardswish(module, (_BOTH - {missing}) | {Role.LAYER}) == {}
+    assert len(list(nodes(module, aten.hardswish.default))) == 9
 
 
 def test_the_rewritten_graph_still_passes_its_own_check() -> None:
     module = micro().program.module()
-    split_hardswish(module, frozenset({Role.LAYER}))
+    split_hardswish(module, _BOTH | {Role.LAYER})
     module.graph.lint()
     for node in nodes(module, aten.mul.Tensor):
         assert node.meta["val"].shape == node.all_input_nodes[0].meta["val"].shape
