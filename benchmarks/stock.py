@@ -126,7 +126,7 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
         title="ExecuTorch, stock",
         family="executorch",
         precision="float32",
-        how="torch.export of the published model, XnnpackPartitioner",
+        how="torch.export of the published model with its attention bias gathered once, XnnpackPartitioner",
         runner=xnnpack.load(plain, 1),
         size_bytes=file_size(plain),
         delegates=xnnpack.contents(plain).delegates,
