@@ -64,7 +64,7 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
 
 
 def _check_weights(package: Path, program: ExportedProgram) -> None:
-    """LevitEdgeError unless the package on disk holds exactly the int8 weights of the program, each once."""
+    """LevitEdgeError unless the package on disk holds exactly the int8 weights of the program (equal ones merged)."""
     import coremltools
     from coremltools.converters.mil.frontend.milproto.load import load as load_mil
 
@@ -72,8 +72,8 @@ def _check_weights(package: Path, program: ExportedProgram) -> None:
     mil = load_mil(spec, spec.specificationVersion, str(package / "Data" / "com.apple.CoreML" / "weights"))
     stored = mil.functions["main"].find_ops(op_type="constexpr_affine_dequantize")
     tensors = {**program.state_dict, **program.constants}.values()
-    wanted = sorted(tensor.numpy().tobytes() for tensor in tensors if tensor.dtype is torch.int8)
-    if wanted != sorted(operation.quantized_data.val.tobytes() for operation in stored):
+    wanted = {tensor.numpy().tobytes() for tensor in tensors if tensor.dtype is torch.int8}
+    if wanted != {operation.quantized_data.val.tobytes() for operation in stored}:
         raise LevitEdgeError(
             f"{package.name}: the int8 weights on disk are not those of the program; nothing was written"
         )
