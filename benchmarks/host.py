@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 from dataclasses import dataclass
@@ -26,9 +25,8 @@ class Host:
     versions: dict[str, str]
 
 
-def describe(options: argparse.Namespace) -> Host:
-    """The host of this process; ``options`` are those of ``benchmarks.peers``."""
-    command = f"python -m benchmarks.peers --images {options.images} --samples {options.samples} --runs {options.runs}"
+def describe(command: str) -> Host:
+    """The host of this process, which ran ``command``."""
     return Host(
         command=command,
         processor=_cpuinfo("model name") or platform.processor() or platform.machine(),

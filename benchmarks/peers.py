@@ -79,7 +79,8 @@ def _compare(options: argparse.Namespace, images: Images, folder: Path) -> str:
         accuracy = accuracies(model, images.evaluation.batches(QUIET, ""), entries)
     with _step("latency"):
         latency = latencies(entries, calibration[:1], options.runs)
-    found, where = rows(entries, accuracy, latency), host.describe(options)
+    command = f"python -m benchmarks.peers --images {options.images} --samples {options.samples} --runs {options.runs}"
+    found, where = rows(entries, accuracy, latency), host.describe(command)
     results_files.write_json(options.out, where, found, skipped)
     return results_files.markdown(where, found, skipped)
 

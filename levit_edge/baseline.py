@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from levit_edge.accuracy import Accuracy
 from levit_edge.errors import InputError
 from levit_edge.gates import at_least, at_most, skipped
+from levit_edge.instructions import ArmInstructions
 from levit_edge.report import Delegation, GateResult, Latency, Report, TargetReport
 
 
@@ -16,7 +17,8 @@ class Tolerances(BaseModel):
     """How much worse than the baseline is still the same.
 
     Percentages are never compared finer than two images. The speedup is a ratio of times on two machines or on two
-    days, so its tolerance is generous: a kernel that falls back to float costs more than that.
+    days, so its tolerance is generous: a kernel that falls back to float costs more than that. Instructions on an
+    emulated processor depend on no clock.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +28,7 @@ class Tolerances(BaseModel):
     sqnr_db: float = Field(default=1.0, ge=0)
     size_pct: float = Field(default=2.0, ge=0)
     speedup_pct: float = Field(default=30.0, ge=0, lt=100)
+    instructions_pct: float = Field(default=2.0, ge=0)
 
 
 def compare_to_baseline(
@@ -54,6 +57,7 @@ def _compare(name: str, now: TargetReport | None, before: TargetReport, slack: T
         yield from _compare_accuracy(now.accuracy, before.accuracy, slack)
     if before.latency is not None:
         yield _compare_speedup(now.latency, before.latency, slack)
+    yield from _compare_instructions(_counted(now), _counted(before), slack)
     if before.delegation is not None:
         yield from _compare_delegation(now.delegation, before.delegation)
 
@@ -79,6 +83,26 @@ def _compare_speedup(now: Latency | None, before: Latency, slack: Tolerances) ->
     if now is None or (now.runtime, now.threads) != (before.runtime, before.threads):
         return skipped(name, limit, f"this report has no latency from {source}")
     return at_least(name, now.speedup, limit, source)
+
+
+def _counted(entry: TargetReport) -> ArmInstructions | None:
+    return None if entry.latency is None else entry.latency.arm64
+
+
+def _compare_instructions(
+    now: ArmInstructions | None, before: ArmInstructions | None, slack: Tolerances
+) -> Iterator[GateResult]:
+    name = "baseline_arm64_instructions"
+    if before is None:
+        if now is not None:
+            yield skipped(name, 0, "the baseline has no instructions of an emulated processor")
+        return
+    limit = before.instructions * (1 + slack.instructions_pct / 100)
+    if now is None or now.device != before.device:
+        yield skipped(name, limit, f"this report has no instructions from {before.device}")
+        return
+    source = now.runtime if now.runtime == before.runtime else f"{now.runtime}, the baseline {before.runtime}"
+    yield at_most(name, now.instructions, limit, source)
 
 
 def _compare_delegation(now: Delegation | None, before: Delegation) -> Iterator[GateResult]:

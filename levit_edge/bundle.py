@@ -1,4 +1,4 @@
-"""A bundle: one folder with the model file, its float reference, golden values and ``manifest.json``."""
+"""A bundle: one folder with a model file, its float reference and quantized program, golden values and a manifest."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from levit_edge.preprocessing import Preprocessing
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
-OPTIONAL = ".pt2"  # the simulation of a Core ML package, which need not travel with it
+PROGRAM_NAME = "program.pt2"  # the quantized program in torch that the model file was lowered from
+OPTIONAL = ".pt2"  # need not travel to the device
 
 __all__ = [
     "GOLDEN_NAME",
     "MANIFEST_NAME",
+    "PROGRAM_NAME",
     "SCHEMA_VERSION",
     "Bundle",
     "CalibrationInfo",

@@ -34,15 +34,17 @@ class _Device:
 
 
 _DEVICES = (
-    _Device("qemu-arm64", "qemu-aarch64", "sudo apt-get install qemu-user", ""),
     _Device("ssh", "ssh", "sudo apt-get install openssh-client", ""),
     _Device("adb", "adb", "sudo apt-get install adb", "brew install --cask android-platform-tools"),
 )
-_NOT_BY_THIS_VERSION = "this version runs bundles on local only"
+_NOT_BY_THIS_VERSION = "this version does not run bundles there"
 
 
-def examine(version: str) -> DoctorReport:
-    """Every target and every device of the contract; ``version`` is that of levit-edge."""
+def examine(version: str, emulated: DoctorRow) -> DoctorReport:
+    """Every target and every device of the contract; ``version`` is that of levit-edge.
+
+    ``emulated`` is what the emulated machine says of itself.
+    """
     limits = _requirements()
     targets = tuple(_target(name, lowering, running, limits) for name, (lowering, running) in _TARGETS.items())
     local = DoctorRow(name="local", kind="device", executes="yes", note=platform.machine())
@@ -50,7 +52,7 @@ def examine(version: str) -> DoctorReport:
         levit_edge=version,
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
-        rows=(*targets, local, *(_device(device) for device in _DEVICES)),
+        rows=(*targets, local, emulated, *(_device(device) for device in _DEVICES)),
     )
 
 
@@ -62,7 +64,11 @@ def _target(name: str, lowering: tuple[str, ...], running: tuple[str, ...], limi
     note = ", ".join(f"{package} is {packages[package] or 'missing'}" for package in wrong)
     if name == "coreml" and platform.system() != "Darwin":
         executes = "needs macOS"
-        note = "; ".join(filter(None, (note, "elsewhere its accuracy is simulated and its latency is not measured")))
+        note = "; ".join(
+            filter(
+                None, (note, "elsewhere a reference interpreter judges its accuracy, and its latency is not measured")
+            )
+        )
     fix = " ".join(["pip install", *(f"'{package}{limits.get(package, '')}'" for package in wrong)]) if wrong else ""
     return DoctorRow(name=name, kind="target", lowers=lowers, executes=executes, packages=packages, note=note, fix=fix)
 

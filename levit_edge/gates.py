@@ -14,12 +14,12 @@ from collections.abc import Iterator
 
 from levit_edge.accuracy import Accuracy
 from levit_edge.latency import CONFIDENCE_PCT
-from levit_edge.report import GateResult, Latency, TargetReport
+from levit_edge.report import DeviceAccuracy, GateResult, Latency, TargetReport
 from levit_edge.thresholds import Thresholds
 
 _CHANCE = 0.05
 _SURELY = 0.001
-_UNDECIDED = 0.5  # standard deviations; random LeViTs of 1,000 classes have 0.1 to 0.3, the trained demo 1.6
+UNDECIDED = 0.5  # standard deviations; random LeViTs of 1,000 classes have 0.1 to 0.3, the trained demo 1.6
 AT_CHANCE = "the float model does no better than guessing on these images: check the weights and the labels"
 
 
@@ -36,6 +36,9 @@ def _gates(target: TargetReport, limits: Thresholds, classes: int | None) -> Ite
         yield _top1_drop(target.accuracy, limits.max_top1_drop_pp)
     if limits.min_agreement_pct is not None:
         yield _agreement(target.accuracy, limits.min_agreement_pct, classes)
+    if limits.min_device_agreement_pct is not None:
+        for device, found in target.devices.items():
+            yield _device_agreement(device, found, limits.min_device_agreement_pct, classes)
     if limits.max_size_ratio is not None:
         yield at_most("size_ratio", target.size_ratio, limits.max_size_ratio)
     if limits.min_speedup is not None:
@@ -68,7 +71,7 @@ def _top1_drop(accuracy: Accuracy | None, limit: float) -> GateResult:
     if drop <= limit or not 0 < limit < 100 / n or lost is None or gained is None:
         return at_most(name, drop, limit, _how(accuracy))
     widened = max(limit, 100 * tolerated_net_loss(lost + gained) / n)
-    return at_most(name, drop, widened, _small_sample(accuracy, n, limit))
+    return at_most(name, drop, widened, _small_sample(_how(accuracy), n, limit))
 
 
 def _agreement(accuracy: Accuracy | None, limit: float, classes: int | None) -> GateResult:
@@ -77,11 +80,27 @@ def _agreement(accuracy: Accuracy | None, limit: float, classes: int | None) -> 
         return skipped(name, limit, "accuracy was not measured")
     if at_chance(accuracy, classes):
         return skipped(name, limit, AT_CHANCE)
-    n, agreement = accuracy.n, accuracy.agreement_pct
+    return _agreed(name, accuracy.agreement_pct, accuracy.n, limit, _how(accuracy))
+
+
+def _device_agreement(device: str, found: DeviceAccuracy, limit: float, classes: int | None) -> GateResult:
+    name = "device_agreement_pct"
+    if at_chance(found.accuracy, classes):
+        return skipped(name, limit, AT_CHANCE)
+    how = f"{device} against {found.local.runtime} of this host"
+    return _agreed(name, found.local.agreement_pct, found.local.n, limit, how)
+
+
+def _agreed(name: str, agreement: float, n: int, limit: float, how: str) -> GateResult:
+    widened = agreement_limit(agreement, n, limit)
+    return at_least(name, agreement, widened, how if widened == limit else _small_sample(how, n, limit))
+
+
+def agreement_limit(agreement: float, n: int, limit: float) -> float:
+    """``limit`` in percent; what chance explains where ``agreement`` misses it and ``n`` images cannot resolve it."""
     if agreement >= limit or not 0 < 100 - limit < 100 / n:
-        return at_least(name, agreement, limit, _how(accuracy))
-    widened = min(limit, 100 * (n - tolerated_events(n, 1 - limit / 100)) / n)
-    return at_least(name, agreement, widened, _small_sample(accuracy, n, limit))
+        return limit
+    return min(limit, 100 * (n - tolerated_events(n, 1 - limit / 100)) / n)
 
 
 def _speedup(latency: Latency | None, limit: float) -> GateResult:
@@ -100,8 +119,8 @@ def _how(accuracy: Accuracy) -> str:
     return f"{accuracy.runtime}, {'executed' if accuracy.executed else 'simulated'}"
 
 
-def _small_sample(accuracy: Accuracy, n: int, limit: float) -> str:
-    return f"{_how(accuracy)}; {n} images cannot resolve the limit {limit:g}, so it is widened to what chance explains"
+def _small_sample(how: str, n: int, limit: float) -> str:
+    return f"{how}; {n} images cannot resolve the limit {limit:g}, so it is widened to what chance explains"
 
 
 def at_chance(accuracy: Accuracy, classes: int | None) -> bool:
@@ -114,7 +133,7 @@ def at_chance(accuracy: Accuracy, classes: int | None) -> bool:
         return False
     n = accuracy.n_labelled
     hits, explained = round(accuracy.top1_fp32_pct * n / 100), tolerated_events(n, 1 / classes, _SURELY)
-    return hits <= explained < n and accuracy.float_margin < _UNDECIDED
+    return hits <= explained < n and accuracy.float_margin < UNDECIDED
 
 
 def tolerated_net_loss(flips: int) -> int:

@@ -8,8 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from levit_edge.accuracy import Accuracy
+from levit_edge.agreement import Agreement, Closeness
 from levit_edge.errors import InputError
 from levit_edge.files import json_text
+from levit_edge.instructions import ArmInstructions
 from levit_edge.latency import LatencyStats, Speedup
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -62,7 +64,8 @@ class Milliseconds(_Entry):
 class Latency(_Entry):
     """Paired times of the float reference and of the built model (``int8_ms``, whatever its recipe).
 
-    ``speedup`` is the median of the rounds' ratios and ``speedup_low``..``speedup_high`` its 95 % interval.
+    ``speedup`` is the median of the rounds' ratios and ``speedup_low``..``speedup_high`` its 95 % interval. All this is
+    of this host; ``arm64`` are the instructions of both on an emulated processor, where one was used.
     """
 
     runtime: str
@@ -73,6 +76,7 @@ class Latency(_Entry):
     speedup: float = Field(gt=0)
     speedup_low: float = Field(gt=0)
     speedup_high: float = Field(gt=0)
+    arm64: ArmInstructions | None = None
 
     @classmethod
     def of(cls, *, runtime: str, threads: int, fp32: LatencyStats, int8: LatencyStats, speedup: Speedup) -> Latency:
@@ -87,6 +91,16 @@ class Latency(_Entry):
             speedup_low=speedup.low,
             speedup_high=speedup.high,
         )
+
+
+class DeviceAccuracy(_Entry):
+    """Accuracy with the kernels of another processor, against the float model.
+
+    ``local`` says how close the same file's answers are to those of this host's runtime, its reference.
+    """
+
+    accuracy: Accuracy
+    local: Closeness
 
 
 class Delegation(_Entry):
@@ -114,7 +128,8 @@ class GateResult(_Entry):
 class TargetReport(_Entry):
     """One bundle. ``size_ratio`` is model file / float reference file; figures nobody measured are None.
 
-    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``.
+    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``devices`` has the accuracy on machines
+    other than this one, by the name of the device.
     """
 
     bundle: str
@@ -125,6 +140,7 @@ class TargetReport(_Entry):
     fp32_size_bytes: int = Field(ge=1)
     size_ratio: float = Field(gt=0)
     accuracy: Accuracy | None = None
+    devices: dict[str, DeviceAccuracy] = Field(default_factory=dict)
     latency: Latency | None = None
     delegation: Delegation | None = None
     gates: tuple[GateResult, ...] = ()
@@ -138,13 +154,14 @@ class TargetReport(_Entry):
 
 
 class Report(_Entry):
-    """A whole build; ``targets`` are kept in alphabetical order."""
+    """A whole build; ``targets`` are kept in alphabetical order. ``agreement`` compares all that compute the model."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     host: Host
     model: Model
     calibration: Calibration | None
     targets: dict[str, TargetReport]
+    agreement: Agreement | None = None
     warnings: tuple[str, ...] = ()
 
     @field_validator("targets")

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from levit_edge.accuracy import Accuracy
+from levit_edge.agreement import Closeness
+from levit_edge.instructions import ArmInstructions
 from levit_edge.report import GateResult, Latency, Verdict, verdict
 
 Precision = Literal["int8", "float", "move"]
@@ -19,11 +21,16 @@ class _Result(BaseModel):
 
 
 class Evaluation(_Result):
-    """Accuracy of one bundle against its float reference, and the gates on it."""
+    """Accuracy of one bundle on ``device`` against its float reference, and the gates on it.
+
+    ``local`` says how close the answers of another device are to those of this host's runtime, its reference.
+    """
 
     bundle: str
     target: str
+    device: str = "local"
     accuracy: Accuracy
+    local: Closeness | None = None
     gates: tuple[GateResult, ...] = ()
 
     @property
@@ -33,17 +40,18 @@ class Evaluation(_Result):
 
 
 class BenchRow(_Result):
-    """Paired latency of one bundle; without it, ``note`` says why nothing ran."""
+    """Paired latency of one bundle, or its instructions on an emulator; without either, ``note`` says why."""
 
     bundle: str
     target: str
     runtime: str
     latency: Latency | None = None
+    instructions: ArmInstructions | None = None
     note: str = ""
 
 
 class BenchResult(_Result):
-    """Every bundle of one ``bench``, in the order given. The bundles of one call are timed on one device."""
+    """Every bundle of one ``bench``, in the order given. The bundles of one call are measured on one device."""
 
     device: str
     rows: tuple[BenchRow, ...]
@@ -124,3 +132,20 @@ class GateCheck(_Result):
     baseline: str | None = None
     passed: bool
     targets: dict[str, tuple[GateResult, ...]]
+
+
+class AddedDevice(_Result):
+    """An emulated machine on disk. ``note`` says what it cannot do, empty when it can do everything."""
+
+    name: str
+    folder: str
+    versions: dict[str, str]
+    size_bytes: int = Field(ge=0)
+    note: str = ""
+
+
+class RemovedDevice(_Result):
+    """What removing an emulated machine gave back; 0 bytes when it was not there."""
+
+    name: str
+    freed_bytes: int = Field(ge=0)

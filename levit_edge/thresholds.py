@@ -14,12 +14,16 @@ OFF = "off"
 
 
 class Thresholds(BaseModel):
-    """Limits for one bundle; None turns that gate off."""
+    """Limits for one bundle; None turns that gate off.
+
+    ``min_device_agreement_pct`` is for one model file on two machines: a device against the runtime of this host.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_top1_drop_pp: float | None = Field(default=0.5, ge=0, le=100)
     min_agreement_pct: float | None = Field(default=98.0, ge=0, le=100)
+    min_device_agreement_pct: float | None = Field(default=99.0, ge=0, le=100)
     max_size_ratio: float | None = Field(default=None, gt=0)
     min_speedup: float | None = Field(default=1.0, gt=0)
 
@@ -49,6 +53,7 @@ class _Limits(BaseModel):
 
     max_top1_drop_pp: _Setting = None
     min_agreement_pct: _Setting = None
+    min_device_agreement_pct: _Setting = None
     max_size_ratio: _Setting = None
     min_speedup: _Setting = None
 

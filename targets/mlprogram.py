@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 from levit_edge.results import Placement, Precision
 from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from targets import mil
 from targets.base import INPUT_NAME, OUTPUT_NAME, Contents, Image, Logits, operator_rows
 
 MINIMUM_DEPLOYMENT_TARGET = "iOS17"
@@ -35,15 +36,12 @@ _WEIGHTS = "constexpr_"
 _DEBUG_FILE = "executorch_debug_handle_mapping.json"  # for ExecuTorch's own profiler; no part of the package
 
 
-def simulation_path(model: Path) -> Path:
-    """Where the program that a ``.mlpackage`` was converted from is kept, for machines that cannot execute it."""
-    return model.with_suffix(".pt2")
-
-
 def lower(program: ExportedProgram, path: Path, half: bool) -> None:
-    """Write the ``.mlpackage``, and beside it the torch program it was converted from."""
+    """Write the ``.mlpackage``; LevitEdgeError if its integer weights are not the program's."""
     import coremltools
+    from coremltools.converters.mil import Builder
 
+    Builder.name_count.clear()  # or the names would go on counting from whatever else this process has built
     shape = tuple(program.example_inputs[0][0].shape)
     precision = coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32
     model = coremltools.convert(
@@ -60,7 +58,6 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
     _fix_identifiers(path)
     _fix_order(path)
     (path / _DEBUG_FILE).unlink(missing_ok=True)
-    torch.export.save(program, simulation_path(path))
 
 
 def _check_weights(package: Path, program: ExportedProgram) -> None:
@@ -120,33 +117,27 @@ class CoreMLRunner:
         return logits
 
 
-class SimulatedRunner:
-    """The torch program that a ``.mlpackage`` was converted from: its integer rounding, in float32 elsewhere."""
+class ReferenceRunner:
+    """A ``.mlpackage`` in the reference interpreter: every operator of the file on disk, float16 rounding included."""
 
     executed = False
-    runtime = "torch-simulated"
+    runtime = "mil-reference"
 
     def __init__(self, path: Path) -> None:
-        import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
-
-        program = simulation_path(path)
-        if not program.is_file():
-            raise InputError(f"{program} does not exist; it is what stands in for Core ML outside macOS")
-        try:
-            self._module = torch.export.load(program).module()
-        except Exception as error:  # noqa: BLE001  # zip, pickle and torch errors alike
-            raise InputError(f"{program} is not a torch program: {_reason(error)}") from None
+        self._program = mil.load(path)
 
     def __call__(self, image: Image) -> Logits:
-        with torch.no_grad():
-            logits: Logits = self._module(torch.from_numpy(image)).numpy()
-        return logits
+        return self._program.run(image)
+
+    def batch(self, images: Image) -> Logits:
+        """float32 [B, C, H, W] -> float32 [B, classes], several images at once."""
+        return self._program.run(images)
 
 
-def load(path: Path, threads: int) -> CoreMLRunner | SimulatedRunner:
-    """Core ML on macOS, where ``threads`` is Core ML's own business; the simulation elsewhere."""
+def load(path: Path, threads: int) -> CoreMLRunner | ReferenceRunner:
+    """Core ML on macOS, where ``threads`` is Core ML's own business; the reference interpreter elsewhere."""
     del threads
-    return CoreMLRunner(path) if sys.platform == "darwin" else SimulatedRunner(path)
+    return CoreMLRunner(path) if sys.platform == "darwin" else ReferenceRunner(path)
 
 
 def _reason(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """Write the baselines of the regression tests from the report of a demo build.
 
-From the root of a clone, on an otherwise idle machine:
+From the root of a clone, on an otherwise idle machine to which the emulated device has been added:
 
-    levit-edge build --out dist && python -m tools.update_baselines dist/report.json
+    levit-edge build --device qemu-arm64 --out dist && python -m tools.update_baselines dist/report.json
 
 The tests compare against ``tests/baselines/<target>.json``; commit the change with the reason for it.
 """
@@ -16,13 +16,17 @@ from typing import Any
 
 from levit_edge.errors import InputError
 from levit_edge.files import write_json
+from levit_edge.instructions import ArmInstructions
 from levit_edge.report import Report, TargetReport, load_report
 
 BASELINES = Path(__file__).parents[1] / "tests" / "baselines"
 
 
 def baseline(entry: TargetReport) -> dict[str, Any]:
-    """What the regression tests compare of one target. ``speedup`` is None where nothing was executed."""
+    """What the regression tests compare of one target.
+
+    ``speedup`` is None where nothing was executed, ``arm64`` where no instructions were counted.
+    """
     accuracy, delegation = entry.accuracy, entry.delegation
     if accuracy is None or delegation is None:
         raise InputError(f"{entry.bundle}: the report has no accuracy; build the demo with its own images")
@@ -40,7 +44,14 @@ def baseline(entry: TargetReport) -> dict[str, Any]:
         "delegation": delegation.model_dump(),
         "size_ratio": entry.size_ratio,
         "speedup": None if entry.latency is None else entry.latency.speedup,
+        "arm64": None if entry.latency is None else _counted(entry.latency.arm64),
     }
+
+
+def _counted(arm64: ArmInstructions | None) -> dict[str, Any] | None:
+    if arm64 is None:
+        return None
+    return arm64.model_dump(include={"device", "runtime", "fp32_instructions", "instructions"})
 
 
 def update(report: Report, folder: Path) -> list[Path]:

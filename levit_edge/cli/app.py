@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from levit_edge import __version__
-from levit_edge.cli import verbs
+from levit_edge.cli import devices, verbs
 from levit_edge.cli.logs import logging_to_stderr
 
 app = typer.Typer(
@@ -57,3 +57,4 @@ app.command(epilog="\b\nExample:\n  levit-edge gate dist/report.json --baseline 
 app.command(epilog="\b\nExample:\n  levit-edge inspect dist/executorch")(verbs.inspect)
 app.command(epilog="\b\nExample:\n  levit-edge predict dist/onnx cat.jpg dog.jpg")(verbs.predict)
 app.command(epilog="\b\nExample:\n  levit-edge doctor --json")(verbs.doctor)
+app.add_typer(devices.app)

@@ -20,9 +20,15 @@ class TargetName(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Device = Annotated[str, typer.Option(metavar="D", help="local, qemu-arm64, ssh://user@host[:port] or adb[:SERIAL].")]
+Device = Annotated[str, typer.Option(metavar="D", help="local, or an emulated ARM processor: qemu-arm64[:CPU].")]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Use at most N images.")]
 Runs = Annotated[int, typer.Option(min=1, metavar="N", help="Rounds of the latency measurement.")]
+BenchRuns = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Timed rounds, or counted inferences on an emulator.", show_default="60 or 5"
+    ),
+]
 Threads = Annotated[
     int, typer.Option(min=1, max=os.cpu_count() or 1, metavar="N", help="Threads of the latency measurement.")
 ]
@@ -32,6 +38,10 @@ ThresholdsFile = Annotated[
 ]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle, such as dist/onnx.")]
 BundlePaths = Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Folders of bundles.")]
+DivergeImage = Annotated[
+    Path | None,
+    typer.Option(metavar="IMAGE", help="Show the first layer where the runtime departs from the quantized program."),
+]
 ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
 ReportPath = Annotated[Path, typer.Argument(metavar="REPORT", help="report.json of a build.")]
 

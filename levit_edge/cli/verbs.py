@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from levit_edge import __version__
 from levit_edge.cli import options as opt
-from levit_edge.cli.logs import is_verbose, refuse_huge_images
-from levit_edge.errors import LevitEdgeError
-from levit_edge.native_output import clean_stdout
-from levit_edge.progress import Progress
+from levit_edge.cli.working import working
 
 DONE, GATE_FAILED = 0, 1
-
-
-@contextmanager
-def _working() -> Iterator[Progress]:
-    """Progress on standard error, and standard output kept free for the answer."""
-    from levit_edge.cli.progress import stderr_progress
-
-    refuse_huge_images()
-    with clean_stdout(show=is_verbose()), stderr_progress() as progress:
-        try:
-            yield progress
-        except BrokenPipeError as error:  # not the reader of the answer: nothing is written yet
-            raise LevitEdgeError(f"a program that levit-edge talked to has ended: {error}") from error
 
 
 def _chosen(targets: list[opt.TargetName] | None) -> tuple[str, ...]:
@@ -54,18 +36,20 @@ def build(
     threads: opt.Threads = 1,
     runs: opt.Runs = 60,
     limit: opt.Limit = None,
+    device: opt.Device = "local",
     as_json: opt.AsJson = False,
 ) -> int:
     """Quantize a LeViT, lower it for each target, and verify what was written."""
     if random_weights and model is None:
         raise typer.BadParameter("it needs --model with the name of a variant", param_hint="--random-weights")
-    with _working() as progress:
+    with working() as progress:
         from levit_edge import pipeline
 
         choice = pipeline.BuildOptions(
             model=model, targets=_chosen(target), calibration=calibration, eval_data=eval_data, recipe=recipe,
             samples=samples, seed=seed, out=out, random_weights=random_weights, skip_bad_images=skip_bad_images,
             thresholds=thresholds, threads=threads, runs=runs, limit=limit, labels=labels,
+            device=device,
         )  # fmt: skip
         report = pipeline.build(choice, progress=progress)
     from levit_edge.cli import output, view
@@ -82,7 +66,7 @@ def evaluate(
     as_json: opt.AsJson = False,
 ) -> int:
     """Measure a bundle's accuracy against its float reference."""
-    with _working() as progress:
+    with working() as progress:
         from levit_edge import pipeline
 
         evaluation = pipeline.evaluate(bundle, data=data, limit=limit, device=device, progress=progress)
@@ -96,11 +80,11 @@ def bench(
     bundles: opt.BundlePaths,
     device: opt.Device = "local",
     threads: opt.Threads = 1,
-    runs: opt.Runs = 60,
+    runs: opt.BenchRuns = None,
     as_json: opt.AsJson = False,
 ) -> int:
-    """Time bundles against their float references, in turns."""
-    with _working() as progress:
+    """Time bundles against their float references, in turns; on an emulated processor, count their instructions."""
+    with working() as progress:
         from levit_edge import pipeline
 
         result = pipeline.bench(bundles, device=device, threads=threads, runs=runs, progress=progress)
@@ -139,9 +123,14 @@ def gate(
     return DONE if passed else GATE_FAILED
 
 
-def inspect(bundle: opt.BundlePath, as_json: opt.AsJson = False) -> int:
-    """Show what runs where: operators, int8 or float, delegated or not, size."""
-    with _working():
+def inspect(bundle: opt.BundlePath, diverge: opt.DivergeImage = None, as_json: opt.AsJson = False) -> int:
+    """Show what runs where: operators, int8 or float, delegated or not, size.
+
+    With --diverge, compare every layer with the quantized program on an image; exit code 1 when one departs.
+    """
+    if diverge is not None:
+        return _diverge(bundle, diverge, as_json)
+    with working():
         from levit_edge import pipeline
 
         inspection = pipeline.inspect(bundle)
@@ -151,9 +140,20 @@ def inspect(bundle: opt.BundlePath, as_json: opt.AsJson = False) -> int:
     return DONE
 
 
+def _diverge(bundle: Path, image: Path, as_json: bool) -> int:
+    with working():
+        from levit_edge import pipeline
+
+        divergence = pipeline.diverge(bundle, image)
+    from levit_edge.cli import output, view
+
+    output.emit_json(divergence) if as_json else output.emit(*view.divergence(divergence))
+    return DONE if divergence.first is None else GATE_FAILED
+
+
 def predict(bundle: opt.BundlePath, images: opt.ImagePaths, as_json: opt.AsJson = False) -> int:
     """Show the five most probable labels of each image."""
-    with _working():
+    with working():
         from levit_edge import pipeline
 
         predictions = pipeline.predict(bundle, images)
@@ -169,7 +169,8 @@ def doctor(as_json: opt.AsJson = False) -> int:
     """Show which targets and devices work here, and what adds the missing ones."""
     from levit_edge.cli import output, view
     from levit_edge.doctor import examine
+    from targets.devices import qemu_row
 
-    diagnosis = examine(__version__)
+    diagnosis = examine(__version__, qemu_row())
     output.emit_json(diagnosis) if as_json else output.emit(*view.doctor(diagnosis))
     return DONE

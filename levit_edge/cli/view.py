@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from levit_edge.report import GateResult, Report
-from levit_edge.report_view import accuracy_rows, gate_row, latency_rows, summary_table
+from levit_edge.report_view import (
+    accuracy_rows,
+    closeness_text,
+    gate_row,
+    instruction_rows,
+    kernel_rows,
+    latency_rows,
+    summary_table,
+)
 from levit_edge.results import (
+    AddedDevice,
     BenchResult,
     DoctorReport,
     DoctorRow,
@@ -21,7 +31,11 @@ from levit_edge.results import (
     Predictions,
 )
 
+if TYPE_CHECKING:  # needs torch, which a gate or a doctor does not
+    from levit_edge.pipeline.diverge import Divergence, LayerRow
+
 UNSEEN = "-"
+KERNELS = ("library", "function", "kind", "instructions", "share")
 
 
 def build(report: Report, out: Path) -> Iterator[RenderableType]:
@@ -38,16 +52,26 @@ def build(report: Report, out: Path) -> Iterator[RenderableType]:
 
 def evaluation(result: Evaluation) -> Iterator[RenderableType]:
     """The accuracy of one bundle, and its gates."""
-    yield _table(f"{result.bundle} ({result.target})", ("", ""), accuracy_rows(result.accuracy))
+    rows = accuracy_rows(result.accuracy)
+    if result.local is not None:
+        rows.append((f"agreement with {result.local.runtime} here", closeness_text(result.local)))
+    yield _table(f"{result.bundle} ({result.target})", ("", ""), rows)
     if result.gates:
         yield _gate_table(f"gates: {result.verdict}", result.gates)
 
 
 def bench(result: BenchResult) -> Iterator[RenderableType]:
-    """One column per bundle; why one has no figures stands below."""
-    columns = [dict(latency_rows(row.latency)) for row in result.rows]
+    """One column per bundle, times or instructions; why one has no figures stands below."""
+    counted = [row.instructions for row in result.rows if row.instructions is not None]
+    what = "instructions per inference" if counted else "latency"
+    columns = [
+        dict(instruction_rows(row.instructions) if counted else latency_rows(row.latency)) for row in result.rows
+    ]
     figures = [(name, *(column[name] for column in columns)) for name in (columns[0] if columns else ())]
-    yield _table(f"latency on {result.device}", ("", *(row.bundle for row in result.rows)), figures)
+    yield _table(f"{what} on {result.device}", ("", *(row.bundle for row in result.rows)), figures)
+    for row in result.rows:
+        if row.instructions is not None:
+            yield _table(f"{row.bundle}: where they go", KERNELS, kernel_rows(row.instructions))
     yield from (f"{row.bundle}: {row.note}" for row in result.rows if row.note)
 
 
@@ -76,6 +100,30 @@ def inspection(result: Inspection) -> Iterator[RenderableType]:
     yield from (f"note: {note}" for note in result.notes)
 
 
+def divergence(result: Divergence) -> Iterator[RenderableType]:
+    """One row per layer, and a last line that names the first one that departs."""
+    where = f"{result.runtime}{'' if result.executed else ', simulated'}"
+    columns = ("", "kind", "layer", "SQNR to program", "SQNR by itself", "steps by itself", "SQNR to float", "")
+    yield _table(f"{result.bundle} ({where}) on {result.image}", columns, [_layer_cells(row) for row in result.layers])
+    if not result.undisturbed:
+        yield "note: reading the layers out changed the logits"
+    if result.first is None:
+        yield f"no layer departs from the quantized program: {len(result.layers)} compared"
+    else:
+        row = result.layers[result.first]
+        yield f"departs first: layer {row.index}, {row.name} ({row.kind}): {row.departs}"
+
+
+def _layer_cells(row: LayerRow) -> tuple[str, ...]:
+    alone = row.local
+    figures = (row.program.sqnr_db, alone.sqnr_db, row.float_sqnr_db)
+    to_program, by_itself, to_float = (UNSEEN if value is None else f"{value:.1f} dB" for value in figures)
+    by_itself = "equal" if alone.max_steps == 0 else by_itself
+    steps = UNSEEN if alone.max_steps is None else f"{alone.max_steps:.1f}"
+    mark = "departs" if row.departs else ""
+    return str(row.index), row.kind, row.name, to_program, by_itself, steps, to_float, mark
+
+
 def predictions(answer: Predictions) -> Iterator[RenderableType]:
     """A heading per image, then its labels, best first."""
     for image in answer.images:
@@ -92,6 +140,15 @@ def doctor(report: DoctorReport) -> Iterator[RenderableType]:
     yield _table("devices", ("", "runs", "note"), devices)
     yield from (f"{row.name}: {row.note}" for row in report.rows if row.note and row.kind == "target")
     yield from (f"{row.name}: add it with: {row.fix}" for row in report.rows if row.fix)
+
+
+def added_device(device: AddedDevice) -> Iterator[RenderableType]:
+    """Where the machine is, what is in it, and what it cannot do."""
+    packages = ", ".join(f"{name} {version}" for name, version in device.versions.items())
+    yield f"{device.name}: {device.folder} ({device.size_bytes / 1e6:.0f} MB)"
+    yield f"{device.name}: {packages}"
+    if device.note:
+        yield f"warning: {device.name}: {device.note}"
 
 
 def _doctor_cells(row: DoctorRow) -> tuple[str, ...]:

@@ -16,12 +16,14 @@ from levit_edge.errors import InputError
 from levit_edge.files import size_bytes, write_text
 from levit_edge.gates import evaluate as evaluate_gates
 from levit_edge.pipeline.images import NUMERICS, Images, open_images
-from levit_edge.pipeline.judge import accuracies, one_torch_thread, paired_latency
+from levit_edge.pipeline.judge import one_torch_thread
 from levit_edge.pipeline.lowering import Lowered, describe, lower_target
+from levit_edge.pipeline.measuring import Measured, measure
+from levit_edge.pipeline.on_device import runtimes
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.subject import Subject, load_subject
 from levit_edge.progress import QUIET, Progress
-from levit_edge.report import Calibration, Delegation, Host, Latency, Model, Report, TargetReport
+from levit_edge.report import Calibration, Delegation, Host, Model, Report, TargetReport
 from levit_edge.report_view import render_markdown
 from levit_edge.staging import staged_outputs
 from levit_edge.thresholds import load_thresholds, thresholds_for
@@ -29,7 +31,7 @@ from levit_edge.weights import shorten
 from quantize.flow import calibrate
 from quantize.recipes import Recipe, load_recipe
 from quantize.statistics import Histogram
-from targets.base import Image, Logits
+from targets.devices import Device, open_device
 from targets.registry import TARGETS, target
 
 NUMERICS_ONLY = "no image was left to evaluate on: only the numerics were verified, not the accuracy"
@@ -38,10 +40,14 @@ NUMERICS_ONLY = "no image was left to evaluate on: only the numerics were verifi
 def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Report:
     """Build, verify and publish every target of ``options``; the report is also in ``options.out``.
 
-    Raises InputError for bad input and LevitEdgeError for a model file that does not compute what it should; then
-    ``options.out`` is left as it was. A failed gate raises nothing: the report says so.
+    Raises InputError for bad input, MissingComponentError for a device that needs something first, and LevitEdgeError
+    for a model file that does not compute what it should; then ``options.out`` is left as it was. A failed gate raises
+    nothing: the report says so.
     """
     options = options or BuildOptions()
+    device = open_device(options.device)
+    if device is not None:
+        runtimes(device, options.targets)
     recipe = load_recipe(options.recipe)
     changes = load_thresholds(options.thresholds) if options.thresholds else None
     for name in options.targets:
@@ -54,7 +60,7 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
         stack.enter_context(one_torch_thread())
         images = open_images(options, subject, recipe.calibrates, stack)
         staging = stack.enter_context(staged_outputs(options.out, bundles=options.targets))
-        report = _build(options, recipe, subject, images, staging, progress)
+        report = _build(options, recipe, subject, images, device, staging, progress)
         classes = len(subject.labels)
         gated = {
             name: entry.model_copy(
@@ -69,7 +75,13 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
 
 
 def _build(
-    options: BuildOptions, recipe: Recipe, subject: Subject, images: Images, staging: Path, progress: Progress
+    options: BuildOptions,
+    recipe: Recipe,
+    subject: Subject,
+    images: Images,
+    device: Device | None,
+    staging: Path,
+    progress: Progress,
 ) -> Report:
     histograms = _histograms(recipe, subject, images, progress)
     numerics = images.first(NUMERICS, subject)
@@ -80,22 +92,18 @@ def _build(
         lowered = lower_target(target(name), subject, recipe, histograms, numerics, folder, options.threads, progress)
         describe(lowered, subject, recipe, calibration, numerics)
         built.append(lowered)
-    found = _accuracies(subject, images, built, progress)
-    image = numerics.inputs[:1]
-    entries = {
-        lowered.target.name: _entry(lowered, recipe, found, _latency(options, lowered, image, progress))
-        for lowered in built
-    }
+    found = measure(options, subject, images, numerics, built, device, progress)
     return Report(
         host=_host(),
         model=_model(subject),
         calibration=_calibration(images, calibration),
-        targets=entries,
-        warnings=tuple(_warnings(options, images, found)),
+        targets={lowered.target.name: _entry(lowered, recipe, found) for lowered in built},
+        agreement=found.comparison.table,
+        warnings=(*_warnings(options, images, found.accuracy), *found.comparison.warnings()),
     )
 
 
-def _warnings(options: BuildOptions, images: Images, found: dict[str, Accuracy]) -> Iterator[str]:
+def _warnings(options: BuildOptions, images: Images, found: Mapping[str, Accuracy]) -> Iterator[str]:
     if images.evaluation is None:
         yield NUMERICS_ONLY
     elif images.evaluation.skipped:
@@ -117,30 +125,10 @@ def _histograms(recipe: Recipe, subject: Subject, images: Images, progress: Prog
         raise InputError(f"{images.calibration.source}: {error}") from None
 
 
-def _accuracies(subject: Subject, images: Images, built: list[Lowered], progress: Progress) -> dict[str, Accuracy]:
-    if images.evaluation is None:
-        return {}
-
-    def reference(batch: Image) -> Logits:
-        with torch.no_grad():
-            logits: Logits = subject.fused(torch.from_numpy(batch)).numpy()
-        return logits
-
-    batches = images.evaluation.batches(progress, "evaluate")
-    return accuracies(batches, reference, {lowered.target.name: lowered.runner for lowered in built})
-
-
-def _latency(options: BuildOptions, lowered: Lowered, image: Image, progress: Progress) -> Latency | None:
-    if not lowered.runner.executed:
-        return None
-    with progress.step(f"{lowered.target.name}: time"):
-        return paired_latency(lowered.reference, lowered.runner, image, threads=options.threads, runs=options.runs)
-
-
-def _entry(lowered: Lowered, recipe: Recipe, found: dict[str, Accuracy], latency: Latency | None) -> TargetReport:
-    chosen, model = lowered.target, lowered.folder / lowered.target.model_file
-    contents = chosen.contents(model)
-    size, reference_size = size_bytes(model), size_bytes(lowered.folder / chosen.reference_file)
+def _entry(lowered: Lowered, recipe: Recipe, found: Measured) -> TargetReport:
+    chosen = lowered.target
+    contents = chosen.contents(lowered.model_path)
+    size, reference_size = size_bytes(lowered.model_path), size_bytes(lowered.reference_path)
     return TargetReport(
         bundle=chosen.name,
         model_file=chosen.model_file,
@@ -149,8 +137,9 @@ def _entry(lowered: Lowered, recipe: Recipe, found: dict[str, Accuracy], latency
         size_bytes=size,
         fp32_size_bytes=reference_size,
         size_ratio=size / reference_size,
-        accuracy=found.get(chosen.name),
-        latency=latency,
+        accuracy=found.accuracy.get(chosen.name),
+        devices=found.on_device.get(chosen.name, {}),
+        latency=found.latency.get(chosen.name),
         delegation=Delegation(
             delegates=contents.delegates,
             int8_ops=contents.count("int8"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,16 @@ class Selection:
         if self.skipped:
             log.warning("%s: %d images could not be read and were left out", self.source, len(self.skipped))
 
+    def spread(self, count: int) -> Batch:
+        """``count`` images at equal distances, all of them if fewer, without those that could not be read."""
+        readable = [item for item in self.items if item.name not in self.skipped]
+        chosen = (
+            [readable[index * len(readable) // count] for index in range(count)] if count < len(readable) else readable
+        )
+        return join(
+            load(self.images, chosen, self.preprocessing, batch_size=BATCH, workers=2, skip_bad_images=self.skip_bad)
+        )
+
 
 @dataclass(frozen=True)
 class Images:
@@ -80,12 +90,18 @@ class Images:
                 break
         if not batches:
             raise InputError(f"{selection.source}: no image could be read")
-        return Batch(
-            inputs=np.concatenate([batch.inputs for batch in batches]),
-            pixels=np.concatenate([batch.pixels for batch in batches]),
-            class_index=np.concatenate([batch.class_index for batch in batches]),
-            names=tuple(batch.names[0] for batch in batches),
-        )
+        return join(batches)
+
+
+def join(batches: Iterable[Batch]) -> Batch:
+    """One batch of all of them; ValueError when there is none."""
+    parts = list(batches)
+    return Batch(
+        inputs=np.concatenate([batch.inputs for batch in parts]),
+        pixels=np.concatenate([batch.pixels for batch in parts]),
+        class_index=np.concatenate([batch.class_index for batch in parts]),
+        names=tuple(name for batch in parts for name in batch.names),
+    )
 
 
 def noise(count: int, subject: Subject) -> Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +28,13 @@ FLOAT_MATCH_DB = 40.0
 CLOSENESS_DB = 1.0
 
 
+@runtime_checkable
+class BatchRunner(Protocol):
+    """A runner that takes many images at once: float32 [B, C, H, W] -> [B, classes]."""
+
+    def batch(self, images: Image) -> Logits: ...
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Keep torch to one thread for the block: single images gain little from more, and lose much on a busy machine."""
@@ -38,8 +46,10 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run_each(function: Function, images: Image) -> Logits:
-    """``function`` on every image by itself: float32 [B, C, H, W] -> [B, classes]."""
+def run_each(function: Function | BatchRunner, images: Image) -> Logits:
+    """``function`` on every image by itself, or on all of them when it knows batches: [B, C, H, W] -> [B, classes]."""
+    if isinstance(function, BatchRunner):
+        return function.batch(images)
     return np.concatenate([function(images[index : index + 1]) for index in range(len(images))])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from levit_edge.errors import InputError
+from targets.devices.base import LOCAL
 from targets.registry import TARGETS, target
 
 
@@ -17,7 +18,8 @@ class BuildOptions:
 
     ``model`` is a path, a hub id, a variant name (with ``random_weights``), a module (:class:`FusedLevit`,
     :class:`Levit` or a transformers ``Levit*``), or None for the embedded demo. ``labels`` is a text file with one
-    class name a line. ``limit`` caps the evaluation images. ``threads`` are those of the timed runtimes.
+    class name a line. ``limit`` caps the evaluation images. ``threads`` are those of the timed runtimes. ``device``
+    is another machine that runs the bundles too, such as ``qemu-arm64``.
     """
 
     model: str | nn.Module | None = None
@@ -35,6 +37,7 @@ class BuildOptions:
     runs: int = 60
     limit: int | None = None
     labels: Path | None = None
+    device: str = LOCAL
 
     def __post_init__(self) -> None:
         for field in ("samples", "threads", "runs", "limit"):

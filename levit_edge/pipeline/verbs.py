@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from calibration import check_size, image_pixels, load, normalize, open_dataset, sample
+from calibration import Batch, load, open_dataset, sample
 from levit_edge.accuracy import Accuracy
 from levit_edge.bundle import Bundle, open_bundle, read_golden
 from levit_edge.demo import DEMO_CHECKPOINT, EVALUATION_FOLDER, demo_archive
 from levit_edge.errors import InputError
-from levit_edge.files import clear_os_errors, size_bytes
+from levit_edge.files import size_bytes
 from levit_edge.gates import evaluate as evaluate_gates
+from levit_edge.pipeline.diverge import read_image
 from levit_edge.pipeline.images import BATCH, check_classes
 from levit_edge.pipeline.judge import accuracies, one_torch_thread, paired_latency, run_each
+from levit_edge.pipeline.on_device import (
+    COUNTED_RUNS,
+    DEVICE_BATCH,
+    DeviceRunner,
+    count_instructions,
+    device_accuracy,
+    runtimes,
+)
 from levit_edge.progress import QUIET, Progress
-from levit_edge.report import GateResult, TargetReport
+from levit_edge.report import DeviceAccuracy, GateResult, TargetReport
 from levit_edge.results import BenchResult, BenchRow, Evaluation, Inspection, LabelScore, Prediction
 from levit_edge.thresholds import thresholds_for
 from targets.base import Logits, Runner
+from targets.devices import LOCAL, Device, open_device
 from targets.registry import target
 
-LOCAL = "local"
+TIMED_RUNS = 60
 
 
-def _open(path: Path, device: str = LOCAL) -> Bundle:
+def _open(path: Path) -> Bundle:
     """The bundle at ``path``, with every file as it was built; InputError otherwise."""
-    if device != LOCAL:
-        raise InputError(f"device {device!r} is not supported by this version; valid: {LOCAL}")
     bundle = open_bundle(path)
     target(bundle.manifest.target)
     bundle.verify()
@@ -48,23 +56,51 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy of a bundle against its own float reference on ``data`` (the demo's images for a demo bundle).
 
-    Raises InputError when the bundle is not as built, when there are no images, or when the device is unknown.
+    On a ``device`` other than local, the bundle runs there, and its float reference here. Raises InputError when the
+    bundle is not as built, when there are no images, or when the device is unknown or cannot run the bundle, and
+    MissingComponentError when the device needs something first.
     """
-    opened = _open(bundle, device)
-    manifest = opened.manifest
+    elsewhere = open_device(device)
+    opened = _open(bundle)
+    name = opened.manifest.target
+    runtime = None if elsewhere is None else elsewhere.runtime(name)
     path, subfolder = _evaluation_data(opened, data)
     runner, reference = _load(opened)
+    size = BATCH if elsewhere is None else DEVICE_BATCH
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
-        images = stack.enter_context(open_dataset(path, manifest.labels, subfolder=subfolder))
-        check_classes(images, path)
-        items = images.items if limit is None else sample(images.items, min(limit, len(images.items)), 0)
-        loader = load(images, items, manifest.preprocessing, batch_size=BATCH)
-        batches = progress.track(loader, f"evaluate {manifest.target}", -(-len(items) // BATCH))
-        found = accuracies(batches, lambda batch: run_each(reference, batch), {manifest.target: runner})
-    accuracy = found[manifest.target]
+        batches = _batches(opened, path, subfolder, limit, size, stack, progress)
+        if elsewhere is None or runtime is None:
+            found = accuracies(batches, lambda batch: run_each(reference, batch), {name: runner})
+            return _evaluation(opened, bundle, found[name])
+        there = DeviceRunner(elsewhere, name, opened.model_path, runtime, progress)
+        both = device_accuracy(batches, lambda batch: run_each(reference, batch), runner, there)
+    return _evaluation(opened, bundle, both.accuracy, {elsewhere.name: both})
+
+
+def _batches(
+    bundle: Bundle, path: Path, subfolder: str, limit: int | None, size: int, stack: ExitStack, progress: Progress
+) -> Iterator[Batch]:
+    """The images at ``path`` in batches of at most ``size``; the data set stays open as long as ``stack``."""
+    manifest = bundle.manifest
+    images = stack.enter_context(open_dataset(path, manifest.labels, subfolder=subfolder))
+    check_classes(images, path)
+    items = images.items if limit is None else sample(images.items, min(limit, len(images.items)), 0)
+    loader = load(images, items, manifest.preprocessing, batch_size=size)
+    return progress.track(loader, f"evaluate {manifest.target}", -(-len(items) // size))
+
+
+def _evaluation(
+    opened: Bundle, bundle: Path, accuracy: Accuracy, devices: dict[str, DeviceAccuracy] | None = None
+) -> Evaluation:
+    devices = devices or {}
     return Evaluation(
-        bundle=str(bundle), target=manifest.target, accuracy=accuracy, gates=_accuracy_gates(opened, accuracy)
+        bundle=str(bundle),
+        target=opened.manifest.target,
+        device=next(iter(devices), LOCAL),
+        accuracy=accuracy,
+        local=next((found.local for found in devices.values()), None),
+        gates=_accuracy_gates(opened, accuracy, devices),
     )
 
 
@@ -76,7 +112,7 @@ def _evaluation_data(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
     raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
 
 
-def _accuracy_gates(bundle: Bundle, accuracy: Accuracy) -> tuple[GateResult, ...]:
+def _accuracy_gates(bundle: Bundle, accuracy: Accuracy, devices: dict[str, DeviceAccuracy]) -> tuple[GateResult, ...]:
     manifest = bundle.manifest
     size, reference = size_bytes(bundle.model_path), size_bytes(bundle.reference_path)
     entry = TargetReport(
@@ -87,6 +123,7 @@ def _accuracy_gates(bundle: Bundle, accuracy: Accuracy) -> tuple[GateResult, ...
         fp32_size_bytes=reference,
         size_ratio=size / reference,
         accuracy=accuracy,
+        devices=devices,
     )
     limits = thresholds_for(str(manifest.recipe.settings.get("base", manifest.recipe.name)), manifest.target)
     return tuple(
@@ -97,22 +134,57 @@ def _accuracy_gates(bundle: Bundle, accuracy: Accuracy) -> tuple[GateResult, ...
 
 
 def bench(
-    bundles: Sequence[Path], *, device: str = LOCAL, threads: int = 1, runs: int = 60, progress: Progress = QUIET
+    bundles: Sequence[Path],
+    *,
+    device: str = LOCAL,
+    threads: int = 1,
+    runs: int | None = None,
+    progress: Progress = QUIET,
 ) -> BenchResult:
-    """Paired latency of each bundle and its float reference, on an image of its golden values."""
-    rows = []
-    for path in progress.track(bundles, "time", len(bundles)):
-        opened = _open(path, device)
-        runner, reference = _load(opened, threads)
-        name = opened.manifest.target
-        if runner.executed:
-            image = read_golden(opened.path).inputs[:1]
-            latency = paired_latency(reference, runner, image, threads=threads, runs=runs)
-            rows.append(BenchRow(bundle=str(path), target=name, runtime=runner.runtime, latency=latency))
-        else:
-            note = "not timed: the runtime of this target does not run on this machine"
-            rows.append(BenchRow(bundle=str(path), target=name, runtime=runner.runtime, note=note))
-    return BenchResult(device=device, rows=tuple(rows))
+    """Each bundle against its float reference, on an image of its golden values.
+
+    Times here: ``runs`` rounds, TIMED_RUNS by default. Instructions on another ``device``: ``runs`` inferences,
+    COUNTED_RUNS by default. Raises InputError for an unknown device, one that can run no bundle, and more than one
+    thread on an emulator; MissingComponentError when the device needs something first.
+    """
+    elsewhere = open_device(device)
+    if elsewhere is None:
+        rows = [
+            _time(path, threads, TIMED_RUNS if runs is None else runs)
+            for path in progress.track(bundles, "time", len(bundles))
+        ]
+        return BenchResult(device=device, rows=tuple(rows))
+    if threads != 1:
+        raise InputError(f"threads is {threads}; {elsewhere.name} counts the instructions of 1 thread")
+    opened = [_open(path) for path in bundles]
+    known = runtimes(elsewhere, [bundle.manifest.target for bundle in opened])
+    rows = [
+        _count(elsewhere, bundle, known, COUNTED_RUNS if runs is None else runs)
+        for bundle in progress.track(opened, f"count instructions on {elsewhere.name}", len(opened))
+    ]
+    return BenchResult(device=elsewhere.name, rows=tuple(rows))
+
+
+def _time(path: Path, threads: int, runs: int) -> BenchRow:
+    opened = _open(path)
+    runner, reference = _load(opened, threads)
+    name = opened.manifest.target
+    if not runner.executed:
+        note = "not timed: the runtime of this target does not run on this machine"
+        return BenchRow(bundle=str(path), target=name, runtime=runner.runtime, note=note)
+    image = read_golden(opened.path).inputs[:1]
+    latency = paired_latency(reference, runner, image, threads=threads, runs=runs)
+    return BenchRow(bundle=str(path), target=name, runtime=runner.runtime, latency=latency)
+
+
+def _count(device: Device, bundle: Bundle, known: Mapping[str, str], runs: int) -> BenchRow:
+    name = bundle.manifest.target
+    if name not in known:
+        note = f"not counted: {device.name} does not run {name} bundles"
+        return BenchRow(bundle=str(bundle.path), target=name, runtime=device.name, note=note)
+    image = read_golden(bundle.path).inputs[:1]
+    counted = count_instructions(device, name, bundle.reference_path, bundle.model_path, image, runs)
+    return BenchRow(bundle=str(bundle.path), target=name, runtime=known[name], instructions=counted)
 
 
 def inspect(bundle: Path) -> Inspection:
@@ -143,17 +215,12 @@ def predict(bundle: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
 
 
 def _predict(bundle: Bundle, runner: Runner, image: Path, top: int) -> Prediction:
-    manifest = bundle.manifest
-    if not image.is_file():
-        raise InputError(f"{image} does not exist or is not a file; name an image file")
-    with clear_os_errors(image):
-        data = image.read_bytes()
-    pixels = image_pixels(data, str(image), manifest.preprocessing)
-    height, width = manifest.inputs[0].shape[2:]
-    check_size(pixels, (height, width), str(image))
-    logits = runner(normalize(pixels, manifest.preprocessing)[None])[0]  # [1, classes] -> [classes]
+    logits = runner(read_image(bundle, image))[0]  # [1, classes] -> [classes]
     return Prediction(
-        image=str(image), runtime=runner.runtime, executed=runner.executed, top=_scores(logits, manifest.labels, top)
+        image=str(image),
+        runtime=runner.runtime,
+        executed=runner.executed,
+        top=_scores(logits, bundle.manifest.labels, top),
     )
 
 

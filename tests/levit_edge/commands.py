@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from levit_edge.gates import at_most
+from levit_edge.pipeline.diverge import Difference, Divergence, LayerRow
 from levit_edge.results import (
     BenchResult,
     BenchRow,
@@ -49,6 +50,23 @@ class FakeOptions:
     runs: int = 0
     limit: int | None = None
     labels: Path | None = None
+    device: str = ""
+
+
+def divergence(departs: str) -> Divergence:
+    """Two layers, of which the second may depart."""
+    close = Difference(sqnr_db=61.5, max_steps=1.0, mean_steps=0.01, differing_share=0.01)
+    rows = tuple(
+        LayerRow(
+            index=index, kind=kind, name=name, shape=(1, 10), stored=True, program=close, local=close,
+            float_sqnr_db=28.25, departs=departs if index else "",
+        )
+        for index, (kind, name) in enumerate((("conv", "stem.0"), ("linear", "head")))
+    )  # fmt: skip
+    return Divergence(
+        bundle="dist/onnx", target="onnx", image="a.jpg", runtime="onnxruntime-cpu", executed=True, undisturbed=True,
+        first=1 if departs else None, layers=rows,
+    )  # fmt: skip
 
 
 class Pipeline(types.ModuleType):
@@ -79,7 +97,15 @@ class Pipeline(types.ModuleType):
         gates = (at_most("top1_drop_pp", 0.3 if self.passed else 0.9, 0.5),)
         return Evaluation(bundle=str(bundle), target="onnx", accuracy=reports.accuracy(), gates=gates)
 
-    def bench(self, bundles: Sequence[Path], *, device: str, threads: int, runs: int, progress: Any) -> BenchResult:  # noqa: ARG002
+    def bench(
+        self,
+        bundles: Sequence[Path],
+        *,
+        device: str,
+        threads: int,
+        runs: int | None,
+        progress: Any,  # noqa: ARG002
+    ) -> BenchResult:
         self._asked(tuple(bundles), device, threads, runs)
         rows = (
             BenchRow(bundle="dist/onnx", target="onnx", runtime="onnxruntime 1.31.1", latency=reports.latency()),
@@ -94,6 +120,10 @@ class Pipeline(types.ModuleType):
             bundle=str(bundle), target="onnx", model_file="model.onnx", size_bytes=8_800_000,
             int8_ops=67, float_ops=0, fallback_ops=0, operators=operators,
         )  # fmt: skip
+
+    def diverge(self, bundle: Path, image: Path) -> Divergence:
+        self._asked(bundle, image)
+        return divergence("" if self.passed else "a value is 9.0 steps off")
 
     def predict(self, bundle: Path, images: Sequence[Path]) -> tuple[Prediction, ...]:
         self._asked(bundle, tuple(images))

@@ -5,7 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from levit_edge.accuracy import Accuracy
-from levit_edge.report import Calibration, Delegation, Host, Latency, Milliseconds, Model, Report, TargetReport
+from levit_edge.agreement import Closeness
+from levit_edge.instructions import ArmInstructions
+from levit_edge.report import (
+    Calibration,
+    Delegation,
+    DeviceAccuracy,
+    Host,
+    Latency,
+    Milliseconds,
+    Model,
+    Report,
+    TargetReport,
+)
+
+DEVICE = "qemu-arm64:cortex-a76"
+ON_DEVICE = f"onnxruntime-cpu 1.31.1 on {DEVICE}"
+KERNELS = (("libonnxruntime.so", "MlasGemmS8S8KernelSDot", "sdot", 40_000_000), ("libc.so.6", "memcpy", "ldp", 1_250))
 
 
 def accuracy(**changes: Any) -> Accuracy:
@@ -45,6 +61,18 @@ def latency(**changes: Any) -> Latency:
         "speedup_high": 2.1,
     }
     return Latency(**(values | changes))
+
+
+def instructions(device: str = DEVICE, fp32: int = 116_700_000, built: int = 61_200_000) -> ArmInstructions:
+    """Three counted inferences, the float model's 1 % apart."""
+    counts = (fp32, fp32 + fp32 // 200, fp32 - fp32 // 200)
+    return ArmInstructions.of(device=device, runtime=ON_DEVICE, fp32=counts, built=(built,) * 3, kernels=KERNELS)
+
+
+def on_device(agreement_pct: float = 99.5, n: int = 200, **changes: Any) -> DeviceAccuracy:
+    """``agreement_pct`` is between the device and this host."""
+    local = Closeness(runtime="onnxruntime-cpu", n=n, agreement_pct=agreement_pct, sqnr_db=41.25)
+    return DeviceAccuracy(accuracy=accuracy(runtime=ON_DEVICE, n=n, n_labelled=n, **changes), local=local)
 
 
 def target(**changes: Any) -> TargetReport:

@@ -75,6 +75,36 @@ def test_times_of_another_setting_are_not_compared(latency: Any) -> None:
     assert _compared(BASELINE.model_copy(update={"latency": latency}))["baseline_speedup"].passed is None
 
 
+def _counting(arm64: Any) -> Any:
+    return BASELINE.model_copy(update={"latency": reports.latency(arm64=arm64)})
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "passed", "note"),
+    [
+        (reports.instructions(built=62_400_000), reports.instructions(), True, reports.ON_DEVICE),
+        (reports.instructions(built=62_500_000), reports.instructions(), False, reports.ON_DEVICE),
+        (None, reports.instructions(), None, f"this report has no instructions from {reports.DEVICE}"),
+        (reports.instructions(device="qemu-arm64:max"), reports.instructions(), None, reports.DEVICE),
+        (reports.instructions(), None, None, "the baseline has no instructions"),
+    ],
+)
+def test_instructions_may_grow_by_two_percent(now: Any, before: Any, passed: bool | None, note: str) -> None:
+    found = compare_to_baseline(reports.report(onnx=_counting(now)), reports.report(onnx=_counting(before)))
+    (gate,) = [gate for gate in found["onnx"] if gate.name == "baseline_arm64_instructions"]
+    assert gate.passed is passed and note in gate.note
+    if before is not None:
+        assert gate.limit == pytest.approx(62_424_000)
+
+
+def test_a_report_without_latency_has_no_instructions_either() -> None:
+    found = compare_to_baseline(
+        reports.report(onnx=BASELINE.model_copy(update={"latency": None})),
+        reports.report(onnx=_counting(reports.instructions())),
+    )
+    assert {gate.name: gate.passed for gate in found["onnx"]}["baseline_arm64_instructions"] is None
+
+
 def test_a_missing_target_fails() -> None:
     found = compare_to_baseline(reports.report(coreml=BASELINE), reports.report(onnx=BASELINE))
     [gate] = found["onnx"]

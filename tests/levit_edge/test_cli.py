@@ -38,6 +38,7 @@ ASKING = {
     "eval": ["eval", "dist/onnx"],
     "bench": ["bench", "dist/onnx", "dist/coreml"],
     "inspect": ["inspect", "dist/onnx"],
+    "inspect --diverge": ["inspect", "dist/onnx", "--diverge", "a.jpg"],
     "predict": ["predict", "dist/onnx", "a.jpg", "b.jpg"],
 }
 
@@ -82,7 +83,7 @@ def test_build_passes_every_option_on(pipeline: Pipeline, capfd: Captured) -> No
     line = (
         "build --model levit-128S --random-weights --target onnx --target executorch --calibration c --eval e "
         "--recipe r.toml --samples 8 --seed 3 --out o --skip-bad-images --thresholds t --threads 1 --runs 5 --limit 9 "
-        "--labels l"
+        "--labels l --device qemu-arm64"
     )
     assert run(line.split()) == 0
     assert pipeline.calls == [
@@ -90,7 +91,7 @@ def test_build_passes_every_option_on(pipeline: Pipeline, capfd: Captured) -> No
             FakeOptions(
                 model="levit-128S", targets=("executorch", "onnx"), calibration=Path("c"), eval_data=Path("e"),
                 recipe="r.toml", samples=8, seed=3, out=Path("o"), random_weights=True, skip_bad_images=True,
-                thresholds=Path("t"), threads=1, runs=5, limit=9, labels=Path("l"),
+                thresholds=Path("t"), threads=1, runs=5, limit=9, labels=Path("l"), device="qemu-arm64",
             ),
         )
     ]  # fmt: skip
@@ -125,6 +126,30 @@ def test_build_names_the_failed_gates_and_the_files(pipeline: Pipeline, capfd: C
     out = capfd.readouterr().out
     assert "failed: onnx: top1_drop_pp is 0.900, limit 0.500 (onnxruntime, executed)" in out
     assert f"{Path('o/onnx/model.onnx')}" in out and f"{Path('o/report.md')}" in out
+
+
+@pytest.mark.parametrize(
+    ("departs", "code", "last"),
+    [
+        (False, 0, "no layer departs from the quantized program: 2 compared"),
+        (True, 1, "departs first: layer 1, head (linear): a value is 9.0 steps off"),
+    ],
+)
+def test_inspect_names_the_layer_that_departs(
+    departs: bool, code: int, last: str, pipeline: Pipeline, capfd: Captured
+) -> None:
+    pipeline.passed = not departs
+    assert run(["inspect", "dist/onnx", "--diverge", "a.jpg"]) == code
+    assert pipeline.calls == [(Path("dist/onnx"), Path("a.jpg"))]
+    out = capfd.readouterr().out
+    assert out.splitlines()[-1] == last and "stem.0" in out and "61.5 dB" in out and "28.2 dB" in out
+
+
+def test_bench_leaves_the_number_of_runs_to_the_device(pipeline: Pipeline, capfd: Captured) -> None:
+    run(["bench", "dist/onnx", "--device", "qemu-arm64"])
+    run(["bench", "dist/onnx", "--runs", "7"])
+    onnx = (Path("dist/onnx"),)
+    assert pipeline.calls == [(onnx, "qemu-arm64", 1, None), (onnx, "local", 1, 7)]
 
 
 FAILURES: list[tuple[BaseException, int, str]] = [
@@ -169,6 +194,7 @@ USAGE = {
     "build --runs 0": "'--runs'",
     "build --limit 0": "'--limit'",
     "build --threads 0": "'--threads'",
+    "bench dist/onnx --runs 0": "'--runs'",
     "build --threads 100000": "'--threads'",
     "build --target android": "'executorch', 'coreml', 'onnx', 'all'",
     "build --random-weights": "needs --model",

@@ -107,6 +107,36 @@ def test_the_agreement_on_few_images_fails_only_beyond_chance(n: int, agreed: in
     assert gate.passed is passed
 
 
+@pytest.mark.parametrize(
+    ("agreement_pct", "n", "passed"),
+    [
+        (99.0, 200, True),
+        (98.5, 200, False),
+        (97.5, 80, True),  # two of 80: chance gives them in 19 % of cases at a rate of 1 %
+        (96.25, 80, False),  # three of 80: 5 % by the exact tail is 4.7 %
+    ],
+)
+def test_a_device_must_answer_as_this_host_does(agreement_pct: float, n: int, passed: bool) -> None:
+    gate = _results(devices={reports.DEVICE: reports.on_device(agreement_pct, n)})["device_agreement_pct"]
+    assert (gate.passed, gate.value) == (passed, agreement_pct)
+    assert gate.note.startswith(f"{reports.DEVICE} against onnxruntime-cpu of this host")
+    assert ("cannot resolve the limit 99" in gate.note) is (n == 80)
+
+
+def test_a_device_has_its_own_limit_and_no_limit_without_a_device() -> None:
+    devices = {reports.DEVICE: reports.on_device(99.5, n=400)}
+    assert _results(Thresholds(min_device_agreement_pct=99.6), devices=devices)["device_agreement_pct"].passed is False
+    assert "device_agreement_pct" not in _results(Thresholds(min_device_agreement_pct=None), devices=devices)
+    assert "device_agreement_pct" not in _results()
+
+
+def test_a_device_is_not_held_to_the_answers_of_a_model_that_guesses() -> None:
+    guess = reports.on_device(50.0, 400, top1_fp32_pct=0.0, top1_pct=0.0, top1_drop_pp=0.0, float_margin=0.2)
+    entry = reports.target(devices={reports.DEVICE: guess})
+    gates = {gate.name: gate.passed for gate in evaluate(entry, default_thresholds("int8", "onnx"), 1000)}
+    assert gates["device_agreement_pct"] is None
+
+
 def test_a_limit_of_zero_is_literal() -> None:
     limits = Thresholds(max_top1_drop_pp=0, min_agreement_pct=100)
     results = _results(limits, accuracy=reports.few_images(10, 1, 0))
@@ -145,11 +175,17 @@ def _toml(tmp_path: Path, text: str) -> Path:
 
 
 def test_limits_from_a_file(tmp_path: Path) -> None:
-    changes = load_thresholds(
-        _toml(tmp_path, 'max_top1_drop_pp = 1\nmin_speedup = 1.5\n[coreml]\nmin_speedup = "off"\nmax_size_ratio = 0.3')
+    lines = (
+        "max_top1_drop_pp = 1",
+        "min_device_agreement_pct = 98.5",
+        "min_speedup = 1.5",
+        "[coreml]",
+        'min_speedup = "off"',
+        "max_size_ratio = 0.3",
     )
+    changes = load_thresholds(_toml(tmp_path, "\n".join(lines)))
     assert thresholds_for("int8", "onnx", changes) == Thresholds(
-        max_top1_drop_pp=1, min_agreement_pct=98, max_size_ratio=0.29, min_speedup=1.5
+        max_top1_drop_pp=1, min_agreement_pct=98, min_device_agreement_pct=98.5, max_size_ratio=0.29, min_speedup=1.5
     )
     coreml = thresholds_for("int8", "coreml", changes)
     assert (coreml.max_top1_drop_pp, coreml.max_size_ratio, coreml.min_speedup) == (1, 0.3, None)

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from levit_edge.agreement import Agreement, Participant, agreement
 from levit_edge.errors import InputError
 from levit_edge.latency import LatencyStats, Speedup
 from levit_edge.report import GateResult, Latency, Report, TargetReport, load_report
@@ -142,6 +144,66 @@ def test_not_run_is_never_zero() -> None:
     measured = {"model", "size, float to built", "size ratio", "verdict"}
     assert {text for figure, text in rows.items() if figure not in measured} == {"not run"}
     assert not re.search(r"\| 0(\.0+)? ", render_markdown(reports.report(coreml=UNMEASURED)))
+
+
+def _emulated() -> TargetReport:
+    """A target that has been on the emulated processor, too."""
+    return reports.target(
+        devices={reports.DEVICE: reports.on_device()}, latency=reports.latency(arm64=reports.instructions())
+    )
+
+
+def test_figures_of_an_emulated_processor_are_shown_with_their_source() -> None:
+    rows = dict(target_rows(_emulated()))
+    assert rows["ARM accuracy from"] == f"{reports.ON_DEVICE}, 200 images"
+    assert rows["ARM top-1, float to built"] == "81.30 to 81.00 %"
+    assert rows["ARM agreement with float"] == "99.00 %"
+    assert rows["ARM agreement with this host"] == "99.50 % (41.2 dB)"
+    assert rows["ARM instructions from"] == f"{reports.ON_DEVICE}, 3 inferences"
+    assert (rows["ARM float, instructions"], rows["ARM built, instructions"]) == ("116.7 M", "61.2 M")
+    assert rows["ARM ratio (spread)"] == "1.91x (1.00 %)"
+    assert not [figure for figure, text in rows.items() if figure.startswith("ARM") and " ms" in text]
+
+
+def test_markdown_says_where_the_instructions_go() -> None:
+    text = render_markdown(reports.report(onnx=_emulated(), coreml=UNMEASURED))
+    assert f"on {reports.DEVICE}, per inference:" in text
+    assert "| libonnxruntime.so | MlasGemmS8S8KernelSDot | sdot | 40.0 M | 65.4 % |" in text
+    assert "| other | other | other | 21.2 M | 34.6 % |" in text
+    assert text.count("| library | function |") == 1
+
+
+def _table() -> Agreement:
+    floats = np.array([[1.0, 0.0], [0.0, 1.0]])
+    shifted, turned = floats + 0.1, floats[::-1]
+    people = [
+        (Participant(name="torch float", target=None, runtime="torch 2.13", executed=False), floats),
+        (Participant(name="onnx program", target="onnx", runtime="torch 2.13", executed=False), shifted),
+        (Participant(name="onnx x", target="onnx", runtime="ort", executed=True, program="onnx program"), turned),
+    ]
+    return agreement(people, "pets")
+
+
+def test_markdown_shows_who_agrees_with_whom() -> None:
+    report = reports.report(onnx=reports.target(), coreml=UNMEASURED).model_copy(update={"agreement": _table()})
+    text = render_markdown(report)
+    assert "on the same 2 images of `pets`" in text
+    assert "| torch float | - | 100.00 | 0.00 |\n| onnx program | 100.00 | - | 0.00 |" in text
+    assert "| torch float | - | 17.0 | -3.0 |" in text
+    assert "| onnx x | ort | yes |" in text
+    assert _cells(text, "agreement with its program") == ["not run", "0.00 % (-2.2 dB)"]
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({row.count("|") for row in table.splitlines()}) == 1, table
+
+
+def test_an_emulated_report_survives_the_disk(tmp_path: Path) -> None:
+    report = reports.report(onnx=_emulated()).model_copy(update={"agreement": _table()})
+    (tmp_path / "report.json").write_text(report.to_json(), encoding="utf-8")
+    assert load_report(tmp_path / "report.json") == report
+    data = json.loads(report.to_json())
+    assert data["targets"]["onnx"]["latency"]["arm64"]["instructions"] == 61_200_000
+    assert data["targets"]["onnx"]["devices"][reports.DEVICE]["local"]["agreement_pct"] == 99.5
+    assert data["agreement"]["agreement_pct"][0] == [100, 100, 0]
 
 
 def test_without_labels_the_top_figures_say_so() -> None:

@@ -60,6 +60,18 @@ def test_each_image_runs_alone() -> None:
     assert seen == [(1, 2, 2, 2)] * 3
 
 
+def test_a_runner_that_knows_batches_gets_all_images_at_once() -> None:
+    class Batches:
+        def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+            raise AssertionError(f"asked for {len(image)} images by themselves")
+
+        def batch(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+            return images.reshape(len(images), -1)[:, :2]
+
+    images = np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2)
+    assert np.array_equal(run_each(Batches(), images), images.reshape(3, -1)[:, :2])
+
+
 def test_the_number_of_threads_is_given_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from levit_edge.errors import LevitEdgeError
 from levit_edge.pipeline import BuildOptions, build
 from levit_edge.report import Report
+from targets.devices import LOCAL, open_device
 
+EMULATED = "qemu-arm64"
 BASELINES = Path(__file__).parents[1] / "baselines"
 
 
@@ -22,4 +25,13 @@ def read_baseline(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return build(BuildOptions(out=tmp_path_factory.mktemp("demo")))
+    return build(BuildOptions(out=tmp_path_factory.mktemp("demo"), device=_device()))
+
+
+def _device() -> str:
+    """The emulated ARM processor where it has been added; most machines have none."""
+    try:
+        open_device(EMULATED)
+    except LevitEdgeError:
+        return LOCAL
+    return EMULATED

@@ -22,3 +22,14 @@ def test_a_baseline_keeps_the_promises(name: str) -> None:
     assert delegation["fallback_ops"] == 0 and delegation["int8_ops"] > 0
     least = {"executorch": 1.9, "onnx": 1.5}
     assert (content["speedup"] is None) if name == "coreml" else (content["speedup"] >= least[name])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_baseline_says_how_many_instructions_arm_needs(name: str) -> None:
+    """The floor is what 305 million multiply-adds cost where every instruction does sixteen (int8) of them."""
+    counted = read_baseline(name)["arm64"]
+    if name == "coreml":
+        assert counted is None
+    elif counted is not None:
+        assert 305e6 / 16 < counted["instructions"] < 0.75 * counted["fp32_instructions"]
+        assert set(counted) == {"device", "runtime", "fp32_instructions", "instructions"}

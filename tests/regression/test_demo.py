@@ -2,7 +2,8 @@
 
 ``python -m tools.update_baselines`` writes the baselines. The tolerances are stated below: accuracy may lose a little
 to another runtime version or processor, structure may not change at all, and a ratio of times may fall by a quarter,
-because a kernel that falls back to float costs more than that.
+because a kernel that falls back to float costs more than that. Instructions on the emulated processor, where there is
+one, depend on no clock.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ AGREEMENT_SLACK_PP = 0.5
 SQNR_SLACK_DB = 1.0
 FLOAT_TOP1_SLACK_PP = 0.1  # one image of the thousand
 SPEEDUP_KEPT = 0.75
+INSTRUCTIONS_SLACK_PCT = 2.0
 MAX_SIZE_RATIO = {"onnx": 0.29, "coreml": 0.29, "executorch": 0.32}
 EXECUTED = ("executorch", "onnx")
 
@@ -76,6 +78,32 @@ def test_int8_is_faster_than_float_by_what_the_baseline_says(name: str, demo: Re
     latency = demo.targets[name].latency
     assert latency is not None and latency.threads == 1
     assert latency.speedup >= SPEEDUP_KEPT * read_baseline(name)["speedup"]
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_arm_needs_no_more_instructions_than_the_baseline(name: str, demo: Report) -> None:
+    before, latency = read_baseline(name)["arm64"], demo.targets[name].latency
+    assert latency is not None
+    if before is None or latency.arm64 is None or latency.arm64.device != before["device"]:
+        pytest.skip("needs the emulated processor of the baseline: levit-edge device add qemu-arm64")
+    assert latency.arm64.instructions <= before["instructions"] * (1 + INSTRUCTIONS_SLACK_PCT / 100)
+    assert latency.arm64.spread_pct < INSTRUCTIONS_SLACK_PCT
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_arm_kernels_answer_as_this_machines_do(name: str, demo: Report) -> None:
+    devices = demo.targets[name].devices
+    if not devices:
+        pytest.skip("needs the emulated processor: levit-edge device add qemu-arm64")
+    for found in devices.values():
+        assert found.accuracy.n == found.local.n == 200 and found.local.agreement_pct >= 99
+
+
+def test_every_runtime_answers_as_its_own_program_does(demo: Report) -> None:
+    """To within chance, if one answer in a hundred may differ: five of 200."""
+    assert demo.agreement is not None and demo.agreement.n == 200
+    found = {participant.name: agreed_pct for participant, agreed_pct, _ in demo.agreement.against_program()}
+    assert len(found) >= len(TARGETS) and all(agreed_pct >= 97.5 for agreed_pct in found.values()), found
 
 
 def test_every_gate_passes_and_nothing_is_warned_about(demo: Report) -> None:

@@ -22,8 +22,20 @@ def test_a_report_becomes_one_file_for_each_target(tmp_path: Path) -> None:
     content = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.iterdir())}
     assert list(content) == ["coreml.json", "onnx.json"]
     assert content["onnx.json"]["speedup"] == 2.0 and content["coreml.json"]["speedup"] is None
+    assert content["onnx.json"]["arm64"] is None
     assert content["onnx.json"]["accuracy"]["agreement_pct"] == 99.0
     assert content["onnx.json"]["delegation"] == {"delegates": None, "int8_ops": 98, "float_ops": 11, "fallback_ops": 0}
+
+
+def test_instructions_of_an_emulated_processor_are_recorded(tmp_path: Path) -> None:
+    counted = reports.target(latency=reports.latency(arm64=reports.instructions()))
+    (path,) = update(reports.report(onnx=counted), tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["arm64"] == {
+        "device": reports.DEVICE,
+        "runtime": reports.ON_DEVICE,
+        "fp32_instructions": 116_700_000,
+        "instructions": 61_200_000,
+    }
 
 
 def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
