@@ -23,6 +23,7 @@ from levit_edge.demo import demo_checkpoint
 from levit_edge.errors import LevitEdgeError
 from levit_edge.pipeline.images import open_images
 from levit_edge.pipeline.judge import one_torch_thread
+from levit_edge.pipeline.on_device import runtimes
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.subject import load_subject
 from levit_edge.progress import QUIET
@@ -131,6 +132,8 @@ def _rows(options: argparse.Namespace, folder: Path) -> list[Row]:
         assert device is not None
         main = cpu == DEFAULT_CPU
         for model in (*ours, *stock_models) if main else ours:
+            if model.target not in runtimes(device, ("onnx", "executorch")):
+                continue
             guests = options.guests if main and model.title == "levit-edge" and model.precision == "int8" else 1
             work.append((device, model, image, guests))
     with ThreadPoolExecutor(PARALLEL) as pool:

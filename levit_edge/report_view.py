@@ -75,6 +75,7 @@ _INSTRUCTIONS: Mapping[str, Callable[[ArmInstructions], str]] = {
     "ARM built, instructions": lambda c: millions(c.instructions),
     "ARM ratio (spread)": lambda c: f"{c.ratio:.2f}x ({c.spread_pct:.2f} %)",
 }
+_ON_REQUEST = {*_DEVICE, *_INSTRUCTIONS}  # nothing without --device
 _DELEGATION: Mapping[str, Callable[[Delegation], str]] = {
     "delegates": lambda d: "-" if d.delegates is None else str(d.delegates),
     "operators, int8 / float / fallback": lambda d: f"{d.int8_ops} / {d.float_ops} / {d.fallback_ops}",
@@ -102,14 +103,16 @@ def render_markdown(report: Report) -> str:
 
 
 def summary_table(report: Report) -> Table:
-    """One column per target, one row per figure."""
+    """One column per target, one row per figure; those of a device that nobody asked for are left out."""
     table = Table(title=f"{report.model.variant} ({report.model.source})")
     table.add_column("")
     columns = [dict(target_rows(target, report.agreement)) for target in report.targets.values()]
     for name in report.targets:
         table.add_column(name, justify="right")
     for figure in columns[0] if columns else ():
-        table.add_row(figure, *(column[figure] for column in columns))
+        values = [column[figure] for column in columns]
+        if figure not in _ON_REQUEST or set(values) != {NOT_RUN}:
+            table.add_row(figure, *values)
     return table
 
 

@@ -1,4 +1,4 @@
-"""What every target is to the flow: a record of names, a scheme and four functions."""
+"""What every target is to the flow: a record of names, a scheme and a few functions."""
 
 from __future__ import annotations
 
@@ -69,6 +69,8 @@ class Target:
     ``lower(program, path, half)`` writes the model file (``half``: float operators compute in float16); its bytes
     depend on nothing but its arguments. ``load(path, threads)`` gives a runner and raises MissingComponentError where
     a package is absent. ``contents(path)`` reads the model file back. ``packages`` are the distributions that do it.
+    ``verify(path, program, half, images)``, where the file can be read that closely, raises LevitEdgeError unless it
+    holds the constants of the program and computes its layers; ``images`` are float32 [B, C, H, W].
     """
 
     name: str
@@ -80,6 +82,7 @@ class Target:
     contents: Callable[[Path], Contents]
     packages: tuple[str, ...]
     options: dict[str, str]
+    verify: Callable[[Path, ExportedProgram, bool, Image], None] | None = None
 
     def versions(self) -> dict[str, str]:
         """Installed versions of ``packages`` and torch."""

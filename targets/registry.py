@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from levit_edge.errors import InputError
-from targets import mlprogram, ort, xnnpack
+from targets import mlcheck, mlprogram, ort, xnnpack
 from targets.base import Target
 
 TARGETS: dict[str, Target] = {
@@ -30,6 +30,7 @@ TARGETS: dict[str, Target] = {
             contents=mlprogram.contents,
             packages=("coremltools",),
             options={"minimum_deployment_target": mlprogram.MINIMUM_DEPLOYMENT_TARGET},
+            verify=mlcheck.verify,
         ),
         Target(
             name="onnx",

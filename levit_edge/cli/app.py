@@ -54,7 +54,9 @@ app.command(epilog="\b\nExample:\n  levit-edge bench dist/executorch dist/onnx -
 app.command(epilog="\b\nExample:\n  levit-edge gate dist/report.json --baseline release-1.json --junit gates.xml")(
     verbs.gate
 )
-app.command(epilog="\b\nExample:\n  levit-edge inspect dist/executorch")(verbs.inspect)
+app.command(
+    epilog="\b\nExample:\n  levit-edge inspect dist/executorch\n  levit-edge inspect dist/executorch --diverge cat.jpg"
+)(verbs.inspect)
 app.command(epilog="\b\nExample:\n  levit-edge predict dist/onnx cat.jpg dog.jpg")(verbs.predict)
 app.command(epilog="\b\nExample:\n  levit-edge doctor --json")(verbs.doctor)
 app.add_typer(devices.app)

@@ -97,6 +97,9 @@ def lower_target(
         runner = target.load(folder / target.model_file, threads)
         reference = target.load(folder / target.reference_file, threads)
         _check(target, recipe, subject, program, runner, reference, numerics)
+        if target.verify is not None:
+            target.verify(folder / target.model_file, program, recipe.half, numerics.inputs)
+            target.verify(folder / target.reference_file, subject.program, False, numerics.inputs)
     return Lowered(target, folder, program, runner, reference, _warnings(target, recipe, runner))
 
 

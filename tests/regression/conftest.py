@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from levit_edge.errors import LevitEdgeError
+from levit_edge.errors import MissingComponentError
 from levit_edge.pipeline import BuildOptions, build
 from levit_edge.report import Report
-from targets.devices import LOCAL, open_device
+from targets.devices import LOCAL, add_qemu, open_device
+from targets.devices.qemu.emulator import EMULATOR, INSTALL_EMULATOR
+from targets.devices.qemu.folder import CACHE_VARIABLE
 
 EMULATED = "qemu-arm64"
 BASELINES = Path(__file__).parents[1] / "baselines"
@@ -24,14 +28,27 @@ def read_baseline(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return build(BuildOptions(out=tmp_path_factory.mktemp("demo"), device=_device()))
+def arm64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The emulated ARM processor, added for this run where the user has not; skips where there is no emulator."""
+    if shutil.which(EMULATOR) is None:
+        pytest.skip(f"needs {EMULATOR}: {INSTALL_EMULATOR}")
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            open_device(EMULATED)
+        except MissingComponentError:
+            patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+            add_qemu()
+        yield EMULATED
 
 
-def _device() -> str:
-    """The emulated ARM processor where it has been added; most machines have none."""
-    try:
-        open_device(EMULATED)
-    except LevitEdgeError:
-        return LOCAL
-    return EMULATED
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``demo`` is built."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="session")
+def demo(demo_folder: Path, request: pytest.FixtureRequest) -> Report:
+    """The report of the demo, on the emulated processor too where there is an emulator."""
+    device = request.getfixturevalue("arm64") if shutil.which(EMULATOR) else LOCAL
+    return build(BuildOptions(out=demo_folder, device=device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Cpu:
     used_in: str
 
     @property
+    def has_atomics(self) -> bool:
+        """Whether it has the atomic instructions of Armv8.1 (FEAT_LSE)."""
+        return "atomics" in self.features.split()
+
+    @property
     def cpuinfo(self) -> str:
         """The text of /proc/cpuinfo on a machine with one such core."""
         rows = {
@@ -41,7 +47,7 @@ class Cpu:
         return "".join(f"{key}\t: {value}\n" for key, value in rows.items()) + "\n"
 
 
-_CPUS = (
+CPUS = (
     Cpu("cortex-a53", 0x410FD034, _BASE, "Raspberry Pi 3"),
     Cpu("cortex-a72", 0x410FD083, _BASE, "Raspberry Pi 4"),
     Cpu("cortex-a76", 0x414FD0B1, _DOT_PRODUCT, "Raspberry Pi 5"),
@@ -52,21 +58,22 @@ DEFAULT_CPU = "cortex-a76"
 
 def cpu_names() -> tuple[str, ...]:
     """The names of all cores."""
-    return tuple(cpu.name for cpu in _CPUS)
+    return tuple(cpu.name for cpu in CPUS)
 
 
 def cpu_model(name: str) -> Cpu:
     """The core called ``name`` (``a76`` means ``cortex-a76``); InputError with the valid names for any other."""
-    for cpu in _CPUS:
+    for cpu in CPUS:
         if name in (cpu.name, cpu.name.removeprefix("cortex-")):
             return cpu
     raise InputError(f"unknown CPU model {name!r} of qemu-arm64; valid: {', '.join(cpu_names())}")
 
 
-def write_prefix(prefix: Path, root: Path, cpu: Cpu) -> None:
-    """Make ``prefix`` the root of a machine with one ``cpu``: links to the system in ``root``, and its own /proc, /sys.
+def write_prefix(prefix: Path, system: Path, cpu: Cpu) -> None:
+    """Make ``prefix`` the root of a machine with one ``cpu``: links to ``system``, and its own /proc and /sys.
 
     Without these files a program under user-mode emulation reads the host's, and takes the kernels for no core at all.
+    The links are relative, so that both folders can move together.
     """
     files = {
         "proc/cpuinfo": cpu.cpuinfo,
@@ -78,7 +85,5 @@ def write_prefix(prefix: Path, root: Path, cpu: Cpu) -> None:
     for name, text in files.items():
         (prefix / name).parent.mkdir(parents=True, exist_ok=True)
         (prefix / name).write_text(text, encoding="utf-8")
-    for entry in root.iterdir():
-        link = prefix / entry.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(entry, target_is_directory=entry.is_dir())
+    for entry in system.iterdir():
+        (prefix / entry.name).symlink_to(os.path.relpath(entry, prefix), target_is_directory=entry.is_dir())

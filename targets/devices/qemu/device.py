@@ -14,7 +14,7 @@ from levit_edge.progress import Progress
 from targets.base import Image, Logits
 from targets.devices.base import Count
 from targets.devices.qemu.blocks import count_of
-from targets.devices.qemu.cpus import Cpu
+from targets.devices.qemu.cpus import CPUS, Cpu
 from targets.devices.qemu.emulator import Plan, run_guests
 from targets.devices.qemu.machine import counting_plugin, site_folders, versions
 
@@ -32,9 +32,15 @@ class EmulatedDevice:
         return f"qemu-arm64:{self.cpu.name}"
 
     def runtime(self, target: str) -> str:
-        """The runtime, its version and this device; InputError for a target that has no ARM Linux runtime."""
+        """The runtime, its version and this device; InputError for a target that this core cannot run."""
         if target not in _RUNTIMES:
             raise InputError(f"{self.name} does not run {target} bundles; it runs: {', '.join(_RUNTIMES)}")
+        if target == "executorch" and not self.cpu.has_atomics:
+            cores = ", ".join(cpu.name for cpu in CPUS if cpu.has_atomics)
+            raise InputError(
+                f"{self.name} does not run executorch bundles: the torch wheel around the runtime needs the atomic "
+                f"instructions of Armv8.1; cores that have them: {cores}"
+            )
         runtime, package = _RUNTIMES[target]
         return f"{runtime} {versions()[package]} on {self.name}"
 

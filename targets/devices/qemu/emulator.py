@@ -16,9 +16,9 @@ from pathlib import Path
 from queue import Queue
 
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
-from targets.devices.qemu.cpus import Cpu, write_prefix
+from targets.devices.qemu.cpus import Cpu
 from targets.devices.qemu.debian import PYTHON
-from targets.devices.qemu.folder import machine_folder, part_path
+from targets.devices.qemu.folder import CORES, SYSTEM, part_path
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +57,13 @@ def find_emulator() -> Path:
 
 def guest_command(cpu: Cpu, arguments: Sequence[str]) -> list[str]:
     """Arguments for the emulator: that core, its root, and Python with ``arguments``."""
-    prefix = machine_folder() / "cpus" / cpu.name
-    write_prefix(prefix, part_path("system"), cpu)
+    prefix = part_path(CORES) / cpu.name
     return ["-cpu", cpu.name, "-L", str(prefix), str(prefix / "usr" / "bin" / PYTHON), "-s", *arguments]
 
 
 def guest_environment(*, write_bytecode: bool = False) -> dict[str, str]:
     """The whole environment of a guest. Compiled modules are written once, when the machine is made."""
-    home = {"PYTHONHOME": str(part_path("system") / "usr")}
+    home = {"PYTHONHOME": str(part_path(SYSTEM) / "usr")}
     return _ENVIRONMENT | home | ({} if write_bytecode else {"PYTHONDONTWRITEBYTECODE": "1"})
 
 

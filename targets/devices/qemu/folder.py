@@ -1,7 +1,7 @@
 """Where the emulated machine lies on disk, and the record of what each of its parts was made from.
 
 ``CACHE/qemu-arm64/parts/NAME/`` is a part and ``NAME.json`` beside it its record, written last: a part without a record
-is an interrupted one. ``cpus/NAME/`` is what one core model sees as ``/``.
+is an interrupted one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from levit_edge.files import clear_os_errors, json_text, write_text
 
 CACHE_VARIABLE = "LEVIT_EDGE_CACHE"
+
+SYSTEM = "system"  # C library and Python
+CORES = "cores"  # per core model, what it sees as /
 
 
 class Part(BaseModel):

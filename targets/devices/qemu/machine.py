@@ -15,14 +15,14 @@ from levit_edge.errors import LevitEdgeError, MissingComponentError
 from levit_edge.files import clear_os_errors
 from levit_edge.progress import QUIET, Progress
 from targets.devices.qemu import debian, wheels
-from targets.devices.qemu.cpus import DEFAULT_CPU, cpu_model
+from targets.devices.qemu.cpus import CPUS, DEFAULT_CPU, cpu_model, write_prefix
 from targets.devices.qemu.emulator import find_emulator, guest_command, guest_environment
-from targets.devices.qemu.folder import machine_folder, make_part, part_path, read_part, size_on_disk
+from targets.devices.qemu.folder import CORES, SYSTEM, machine_folder, make_part, part_path, read_part, size_on_disk
 from targets.devices.qemu.plugin import ensure_plugin
 
 ADD = "levit-edge device add qemu-arm64"
-SYSTEM = "system"
 
+_CORES_WANTED = tuple(f"{cpu.name} {cpu.midr:#x} {cpu.features}" for cpu in CPUS)
 _IMPORTS = {
     "numpy": "import numpy",
     "onnxruntime": "import onnxruntime; onnxruntime.get_available_providers()",
@@ -54,6 +54,7 @@ def add_machine(mirror: str = debian.DEFAULT_MIRROR, progress: Progress = QUIET)
         with progress.step("arm64 system: Debian packages"):
             wanted = (mirror, debian.SUITE, *debian.PACKAGES)
             make_part(SYSTEM, wanted, lambda folder: debian.fetch_system(folder, mirror))
+            make_part(CORES, _CORES_WANTED, _write_cores)
         for part in wheels.all_wheels():
             with progress.step(f"{', '.join(part.requirements)} for aarch64"):
                 make_part(part.name, part.wanted, _wheels_of(part, emulator))
@@ -111,10 +112,19 @@ def _missing() -> Iterator[str]:
     system = read_part(SYSTEM)
     if system is None or system.wanted[1:] != (debian.SUITE, *debian.PACKAGES):
         yield "arm64 system"
+    cores = read_part(CORES)
+    if cores is None or cores.wanted != _CORES_WANTED:
+        yield "core models"
     for part in wheels.all_wheels():
         found = read_part(part.name)
         if found is None or found.wanted != part.wanted:
             yield part.requirements[0]
+
+
+def _write_cores(folder: Path) -> dict[str, str]:
+    for cpu in CPUS:
+        write_prefix(folder / cpu.name, part_path(SYSTEM), cpu)
+    return {}
 
 
 def _wheels_of(part: wheels.Wheels, emulator: Path) -> Callable[[Path], dict[str, str]]:

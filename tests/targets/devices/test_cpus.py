@@ -43,11 +43,11 @@ def test_another_name_is_refused_with_the_valid_ones(name: str) -> None:
 
 
 def test_a_prefix_is_the_system_with_its_own_proc(tmp_path: Path) -> None:
-    root, prefix = tmp_path / "root", tmp_path / "prefix"
+    root, staged, prefix = tmp_path / "root", tmp_path / "staged", tmp_path / "prefix"
     (root / "usr" / "bin").mkdir(parents=True)
     (root / "usr" / "bin" / "python").write_text("hello", encoding="utf-8")
-    for _ in range(2):
-        write_prefix(prefix, root, cpu_model("a53"))
+    write_prefix(staged, root, cpu_model("a53"))
+    staged.replace(prefix)  # as the parts of the machine are put in place
     assert (prefix / "usr" / "bin" / "python").read_text(encoding="utf-8") == "hello"
     assert "0xd03" in (prefix / "proc" / "cpuinfo").read_text(encoding="utf-8")
     identity = prefix / "sys" / "devices" / "system" / "cpu" / "cpu0" / "regs" / "identification" / "midr_el1"

@@ -37,6 +37,7 @@ def _script(path: Path, body: str) -> None:
 
 def _complete(cache: Path) -> None:
     make_part("system", ("mirror", debian.SUITE, *debian.PACKAGES), lambda folder: {})
+    make_part("cores", machine._CORES_WANTED, machine._write_cores)
     for part in wheels.all_wheels():
         make_part(part.name, part.wanted, lambda folder: {})
 
@@ -51,7 +52,9 @@ def test_without_the_emulator_its_command_is_named(tools: Path, cache: Path) -> 
 
 
 def test_before_it_is_added_its_command_is_named(tools: Path, cache: Path) -> None:
-    with pytest.raises(MissingComponentError, match=r"arm64 system, numpy.*: levit-edge device add qemu-arm64$"):
+    with pytest.raises(
+        MissingComponentError, match=r"arm64 system, core models, numpy.*: levit-edge device add qemu-arm64$"
+    ):
         open_device("qemu-arm64:a53")
     row = qemu_row()
     assert (row.executes, row.fix) == ("no", "levit-edge device add qemu-arm64")
@@ -60,10 +63,10 @@ def test_before_it_is_added_its_command_is_named(tools: Path, cache: Path) -> No
 
 def test_when_everything_is_there_it_opens(tools: Path, cache: Path) -> None:
     _complete(cache)
-    device = open_device("qemu-arm64:a53")
-    assert device is not None and device.name == "qemu-arm64:cortex-a53"
+    device = open_device("qemu-arm64")
+    assert device is not None and device.name == "qemu-arm64:cortex-a76"
     assert device.runtime("onnx").startswith("onnxruntime-cpu ")
-    assert device.runtime("executorch") == "executorch-xnnpack 1.3.1 on qemu-arm64:cortex-a53"
+    assert device.runtime("executorch") == "executorch-xnnpack 1.3.1 on qemu-arm64:cortex-a76"
     with pytest.raises(InputError, match="does not run coreml bundles; it runs: onnx, executorch"):
         device.runtime("coreml")
     row = qemu_row()
@@ -78,6 +81,15 @@ def test_another_version_of_onnx_runtime_here_wants_another_machine(
     _complete(cache)
     monkeypatch.setattr(wheels.metadata, "version", lambda name: "9.9.9")
     assert machine.missing_parts() == ("onnxruntime==9.9.9",)
+
+
+@pytest.mark.parametrize("core", ["a53", "a72"])
+def test_an_old_core_runs_onnx_only_and_says_why(core: str, tools: Path, cache: Path) -> None:
+    _complete(cache)
+    device = open_device(f"qemu-arm64:{core}")
+    assert device is not None and device.runtime("onnx").endswith(f"qemu-arm64:cortex-{core}")
+    with pytest.raises(InputError, match=r"atomic instructions of Armv8\.1; cores .*: cortex-a76, neoverse-n1$"):
+        device.runtime("executorch")
 
 
 def test_this_machine_is_no_device(cache: Path) -> None:
