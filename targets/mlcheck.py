@@ -39,6 +39,7 @@ _LAYER_TYPES = ("conv", "linear", "matmul")
 _LAYER_TARGETS = (*LAYERS, aten.bmm.default)
 # In this order: the scales of a weight that is another are not worth a word.
 _KINDS = ("weight", "scales of a weight", "scale", "zero point", "float")
+_NOT_WANTED, _NOT_FOUND = "is not in the program", "of the program is not in the file"
 
 Fact = tuple[str, Hashable]  # (kind, content)
 Named = Iterator[tuple[Fact, str]]  # with what a message calls it
@@ -69,7 +70,7 @@ def check_constants(package: Path, program: ExportedProgram, half: bool) -> None
     source = read(package)
     found, wanted = dict(_of_package(source)), dict(_of_program(program, half))
     for kind in _KINDS:
-        for one, other, ending in ((found, wanted, "is not in the program"), (wanted, found, "is not in the file")):
+        for one, other, ending in ((found, wanted, _NOT_WANTED), (wanted, found, _NOT_FOUND)):
             for fact, name in one.items():
                 if fact[0] == kind and fact not in other:
                     raise LevitEdgeError(f"{package.name}: {name} {ending}; nothing was written")

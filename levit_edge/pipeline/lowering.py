@@ -96,10 +96,10 @@ def lower_target(
     with progress.step(f"{target.name}: compare with the program"):
         runner = target.load(folder / target.model_file, threads)
         reference = target.load(folder / target.reference_file, threads)
-        _check(target, recipe, subject, program, runner, reference, numerics)
-        if target.verify is not None:
+        if target.verify is not None:  # first, because it names the fault
             target.verify(folder / target.model_file, program, recipe.half, numerics.inputs)
             target.verify(folder / target.reference_file, subject.program, False, numerics.inputs)
+        _check(target, recipe, subject, program, runner, reference, numerics)
     return Lowered(target, folder, program, runner, reference, _warnings(target, recipe, runner))
 
 
