@@ -49,6 +49,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "a transposed weight": (lambda p: transpose_weight(p, square_layers(p)[0]), "the int8 weight of "),
     "a dropped bias": (lambda p: drop_bias(p, outputs(p, "linear")[-1]), "head.bias of the program is not in the file"),
 }
+QUICK = ("a late zero point", "a transposed weight")  # every one is a whole build
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, model_file: str, fault: Fault) -> None:
@@ -63,7 +64,9 @@ def _plant(monkeypatch: pytest.MonkeyPatch, model_file: str, fault: Fault) -> No
     monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], lower=faulty))
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAULTS]
+)
 def test_a_fault_in_the_int8_package_stops_the_build(
     name: str, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +92,7 @@ def test_a_fault_in_the_float_twin_stops_the_build_and_leaves_the_previous_one(
     assert sha256_tree(previous) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp32", "fp16", "w8a16"])
 def test_every_other_recipe_builds(recipe: str, built: Built, tmp_path: Path) -> None:
     report = build(built.options(tmp_path / "dist", targets=("coreml",), recipe=recipe, calibration=built.images))

@@ -15,6 +15,7 @@ from tests.programs import ATTENTIONS, CONVS, LINEARS, micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.mil.faults import (
     block,
+    bound,
     drop_bias,
     edited,
     find,
@@ -75,7 +76,7 @@ def test_every_zero_point_that_is_one_off_is_named(package: Path, tmp_path: Path
 def test_a_zero_point_that_another_quantize_has_is_not_that_of_its_own(package: Path) -> None:
     with edited(package) as program:
         shifted = [op for op in program.operations if op.type == "dequantize" and "zero_point" in op.inputs]
-        one, other = shifted[1], shifted[-1]
+        other, one = shifted[1], shifted[-1]
         for argument in ("scale", "zero_point"):
             one.inputs[argument].CopyFrom(other.inputs[argument])
         name = one.outputs[0].name
@@ -98,10 +99,13 @@ def _other_axis(package: Path) -> None:
 
 
 def _swap_biases(package: Path) -> None:
-    first, second = outputs(package, "linear")[:2]
+    """The first two linear layers, queries and keys of the same size, get each other's biases."""
     with edited(package) as program:
-        one, other = (find(program.operations, name).inputs["bias"].arguments[0] for name in (first, second))
-        one.name, other.name = other.name, one.name
+        layers = [find(program.operations, name) for name in outputs(package, "linear")[:2]]
+        one, other = (find(program.operations, bound(layer, "bias")).attributes["val"] for layer in layers)
+        kept = type(one).FromString(one.SerializeToString())
+        one.CopyFrom(other)
+        other.CopyFrom(kept)
 
 
 def test_the_axis_of_the_scales_is_part_of_a_weight(package: Path) -> None:
