@@ -110,7 +110,7 @@ def _stock(samples: int, folder: Path) -> tuple[list[Model], Image]:
 
 
 def _count(device: Device, model: Model, image: Image, guests: int) -> Row:
-    counts = [device.count(model.target, model.path, image, COUNTED) for _ in range(guests)]
+    counts = [device.count(model.target, (model.path,), image, COUNTED)[0] for _ in range(guests)]
     print(f"{device.name}: {model.target} {model.title} {model.precision}", file=sys.stderr, flush=True)
     return Row(
         model=model.title,

@@ -48,6 +48,7 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
     device = open_device(options.device)
     if device is not None:
         runtimes(device, options.targets)
+        device.check_counting()
     recipe = load_recipe(options.recipe)
     changes = load_thresholds(options.thresholds) if options.thresholds else None
     for name in options.targets:

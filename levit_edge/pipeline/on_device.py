@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +59,7 @@ def count_instructions(
     device: Device, target: str, reference: Path, model: Path, image: Image, runs: int
 ) -> ArmInstructions:
     """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], of both model files."""
-    with ThreadPoolExecutor(2) as pool:  # a guest counts its own instructions, whatever runs beside it
-        before, built = pool.map(lambda path: device.count(target, path, image, runs), (reference, model))
+    before, built = device.count(target, (reference, model), image, runs)
     return ArmInstructions.of(
         device=device.name,
         runtime=device.runtime(target),

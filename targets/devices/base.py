@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -47,5 +48,8 @@ class Device(Protocol):
     def logits(self, target: str, model: Path, images: Image, progress: Progress) -> Logits:
         """The answers of ``model`` to every image: float32 [B, C, H, W] -> [B, classes]."""
 
-    def count(self, target: str, model: Path, image: Image, runs: int) -> Count:
-        """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], on one thread."""
+    def check_counting(self) -> None:
+        """MissingComponentError with what must be installed before instructions can be counted."""
+
+    def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
+        """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], on one thread, of each model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+
 from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.progress import QUIET, Progress
 from levit_edge.results import AddedDevice, DoctorRow
@@ -50,9 +52,11 @@ def remove_qemu() -> int:
 
 def qemu_row() -> DoctorRow:
     """Whether the emulated machine works here, and the command for what is missing."""
-    packages: dict[str, str | None] = dict(machine.versions())
     try:
-        emulator = find_emulator()
+        emulator, packages = find_emulator(), dict[str, str | None](machine.versions())
+    except PackageNotFoundError as error:  # the machine has the version that is installed here
+        fix = f"pip install {error.name}"
+        return DoctorRow(name=QEMU, kind="device", executes="no", note=f"{error.name} is missing", fix=fix)
     except MissingComponentError as error:
         return DoctorRow(
             name=QEMU, kind="device", executes="no", note=f"{error.component} is missing", fix=error.command

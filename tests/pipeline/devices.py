@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from levit_edge.errors import InputError
+from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.progress import Progress
 from targets.base import Image, Logits
 from targets.devices import LOCAL, Count, Device, Kernel
@@ -35,6 +35,7 @@ class ToyDevice:
     name: str = NAME
     distort: Callable[[Logits], Logits] = same
     asked: list[tuple[str, str, int]] = field(default_factory=list)
+    cannot_count: MissingComponentError | None = None
 
     def runtime(self, target: str) -> str:
         if target not in RUNS_ON:
@@ -47,7 +48,14 @@ class ToyDevice:
         answers = [runner(images[i : i + 1]) for i in progress.track(range(len(images)), "toy", len(images))]
         return self.distort(np.concatenate(answers))
 
-    def count(self, target: str, model: Path, image: Image, runs: int) -> Count:
+    def check_counting(self) -> None:
+        if self.cannot_count is not None:
+            raise self.cannot_count
+
+    def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
+        return tuple(self._count(target, model, image, runs) for model in models)
+
+    def _count(self, target: str, model: Path, image: Image, runs: int) -> Count:
         self.asked.append((target, model.name, runs))
         assert image.shape[0] == 1 and model.exists()
         counts = FLOAT_COUNTS if "fp32" in model.name else BUILT_COUNTS

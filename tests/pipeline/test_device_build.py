@@ -196,3 +196,12 @@ def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
     with pytest.raises(MissingComponentError, match="levit-edge device add"):
         build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
     assert not (tmp_path / "dist").exists()
+
+
+def test_a_device_that_cannot_count_stops_the_build_before_it_starts(
+    built: Built, tmp_path: Path, toy: ToyDevice
+) -> None:
+    toy.cannot_count = MissingComponentError("a C compiler", "sudo apt-get install gcc")
+    with pytest.raises(MissingComponentError, match="install gcc"):
+        build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
+    assert not (tmp_path / "dist").exists()

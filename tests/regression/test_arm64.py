@@ -50,7 +50,7 @@ def test_every_core_answers_as_this_machine_does(core: str, arm64: str, onnx_fil
 
 def test_dot_products_save_instructions(arm64: str, onnx_file: Path) -> None:
     image = micro().images[:1].numpy()
-    counts = {core: _device(f"{arm64}:{core}").count("onnx", onnx_file, image, 3) for core in ("a53", "a76")}
+    counts = {core: _device(f"{arm64}:{core}").count("onnx", (onnx_file,), image, 3)[0] for core in ("a53", "a76")}
     assert median(counts["a53"].instructions) > 1.1 * median(counts["a76"].instructions)
     kinds = {core: {kernel.kind for kernel in count.kernels} for core, count in counts.items()}
     assert "sdot" in kinds["a76"] and "sdot" not in kinds["a53"]
@@ -61,7 +61,7 @@ def test_counts_repeat_from_process_to_process(name: str, arm64: str, demo: Repo
     bundle = open_bundle(demo_folder / name)
     image, device = read_golden(bundle.path).inputs[:1], _device(arm64)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda _: device.count(name, bundle.model_path, image, COUNTED), range(GUESTS)))
+        found = list(pool.map(lambda _: device.count(name, (bundle.model_path,), image, COUNTED)[0], range(GUESTS)))
     medians = [median(count.instructions) for count in found]
     assert 100 * (max(medians) - min(medians)) / median(medians) < REPEATS_PCT
     reported = demo.targets[name].latency
@@ -70,7 +70,7 @@ def test_counts_repeat_from_process_to_process(name: str, arm64: str, demo: Repo
 
 
 def test_the_kernels_account_for_every_instruction(arm64: str, onnx_file: Path) -> None:
-    count = _device(arm64).count("onnx", onnx_file, micro().images[:1].numpy(), COUNTED)
+    (count,) = _device(arm64).count("onnx", (onnx_file,), micro().images[:1].numpy(), COUNTED)
     total = sum(count.instructions) / COUNTED
     assert sum(kernel.instructions for kernel in count.kernels) == pytest.approx(total, rel=1e-3)
     sizes = [kernel.instructions for kernel in count.kernels]

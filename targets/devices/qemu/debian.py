@@ -88,6 +88,7 @@ def _apt(state: Path, mirror: str) -> dict[str, str]:
         "APT::Architecture": "arm64",
         "APT::Architectures": "arm64",
         "APT::Sandbox::User": "",
+        "APT::Update::Error-Mode": "any",  # else a mirror that cannot be reached is only a warning
         "Acquire::Languages": "none",
         "Acquire::Retries": "3",
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from levit_edge.errors import InputError
+from levit_edge.errors import InputError, LevitEdgeError
+from levit_edge.files import clear_os_errors
 from levit_edge.progress import Progress
 from targets.base import Image, Logits
 from targets.devices.base import Count
@@ -18,6 +21,8 @@ from targets.devices.qemu.cpus import CPUS, Cpu
 from targets.devices.qemu.emulator import Plan, run_guests
 from targets.devices.qemu.machine import counting_plugin, site_folders, versions
 
+IMAGES = "images.npy"
+MAX_GUESTS = 8
 _RUNTIMES = {"onnx": ("onnxruntime-cpu", "onnxruntime"), "executorch": ("executorch-xnnpack", "executorch")}
 
 
@@ -45,46 +50,71 @@ class EmulatedDevice:
         return f"{runtime} {versions()[package]} on {self.name}"
 
     def logits(self, target: str, model: Path, images: Image, progress: Progress) -> Logits:
-        """The answers to every image, shared among as many emulators as there are cores."""
-        workers = min(os.cpu_count() or 1, len(images))
-        with tempfile.TemporaryDirectory() as folder:
+        """The answers to every image, shared among as many emulators as there are cores to use."""
+        workers = min(_cores(), len(images))
+        with _scratch(images) as folder:
+            outs = [folder / f"logits-{worker}.npy" for worker in range(workers)]
             plans = [
-                self._plan(target, model, images, Path(folder), worker=worker, workers=workers)
-                for worker in range(workers)
+                replace(self._plan(target, model, folder, out), worker=worker, workers=workers)
+                for worker, out in enumerate(outs)
             ]
-            label = f"{target} on {self.name}"
-            for _ in progress.track(run_guests(self.cpu, plans), label, len(images)):
-                pass
-            shares = [np.load(plan.out) for plan in plans]
+            with closing(run_guests(self.cpu, plans)) as done:
+                for _ in progress.track(done, f"{target} on {self.name}", len(images)):
+                    pass
+            shares = [np.load(_written(out, model)) for out in outs]
         logits = np.empty((len(images), shares[0].shape[1]), dtype=np.float32)
         for worker, share in enumerate(shares):
             logits[worker::workers] = share
         return logits
 
-    def count(self, target: str, model: Path, image: Image, runs: int) -> Count:
-        """Guest instructions of each of ``runs`` inferences of one image, and where they were spent."""
-        plugin = counting_plugin()
-        with tempfile.TemporaryDirectory() as folder:
-            plan = self._plan(target, model, image, Path(folder), runs=runs)
-            for _ in run_guests(self.cpu, [plan], plugin):
-                pass
-            return count_of(Path(f"{plan.out}.blocks"), Path(plan.out), runs)
+    def check_counting(self) -> None:
+        """MissingComponentError where there is no compiler, or the emulator takes no plugins."""
+        counting_plugin()
 
-    def _plan(
-        self, target: str, model: Path, images: Image, folder: Path, worker: int = 0, workers: int = 1, runs: int = 0
-    ) -> Plan:
+    def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
+        """Guest instructions of each of ``runs`` inferences of one image, and where they were spent, of each model.
+
+        All models are counted at the same time: what runs beside a guest does not change its count.
+        """
+        plugin = counting_plugin()
+        with _scratch(image) as folder:
+            maps = [folder / f"maps-{index}.txt" for index in range(len(models))]
+            plans = [
+                replace(self._plan(target, model, folder, out), runs=runs)
+                for model, out in zip(models, maps, strict=True)
+            ]
+            with closing(run_guests(self.cpu, plans, plugin)) as done:
+                for _ in done:
+                    pass
+            return tuple(
+                count_of(_written(Path(f"{out}.blocks"), model), _written(out, model), runs)
+                for model, out in zip(models, maps, strict=True)
+            )
+
+    def _plan(self, target: str, model: Path, folder: Path, out: Path) -> Plan:
         self.runtime(target)
-        shared = folder / "images.npy"
-        if not shared.exists():
-            np.save(shared, np.ascontiguousarray(images, dtype=np.float32))
-        out = folder / ("maps.txt" if runs else f"logits-{worker}.npy")
-        return Plan(
-            target=target,
-            model=str(model.resolve()),
-            images=str(shared),
-            out=str(out),
-            site=site_folders(target),
-            worker=worker,
-            workers=workers,
-            runs=runs,
-        )
+        images, site = str(folder / IMAGES), site_folders(target)
+        return Plan(target=target, model=str(model.resolve()), images=images, out=str(out), site=site)
+
+
+def _cores() -> int:
+    """Cores that this process may use, at most MAX_GUESTS: each guest takes some 200 MB."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MAX_GUESTS)
+
+
+@contextmanager
+def _scratch(images: Image) -> Iterator[Path]:
+    """A temporary folder with the images in it, for all guests to read."""
+    with clear_os_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as name:
+        folder, array = Path(name), np.ascontiguousarray(images, dtype=np.float32)
+        with (folder / IMAGES).open("wb") as file:  # numpy's own writing hides the reason of a failure
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)
+        yield folder
+
+
+def _written(out: Path, model: Path) -> Path:
+    if not out.is_file():
+        raise LevitEdgeError(f"the emulator ended without an answer for {model.name}")
+    return out

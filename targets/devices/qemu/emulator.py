@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Queue
+from threading import Lock
+from typing import IO, Literal
 
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 from targets.devices.qemu.cpus import Cpu
@@ -25,7 +27,8 @@ log = logging.getLogger(__name__)
 EMULATOR = "qemu-aarch64"
 INSTALL_EMULATOR = "sudo apt-get install qemu-user"
 GUEST = Path(__file__).with_name("guest.py")
-SIGNALLED = 128  # qemu-user ends as the guest did: above this, by a signal
+SIGNALLED = 128  # a program that ends as its child did reports that child's signal above this
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT)
 
 # Nothing of the host's environment: what a guest finds there changes where its memory lies, and so what it executes.
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -67,67 +70,109 @@ def guest_environment(*, write_bytecode: bool = False) -> dict[str, str]:
     return _ENVIRONMENT | home | ({} if write_bytecode else {"PYTHONDONTWRITEBYTECODE": "1"})
 
 
-def run_guests(cpu: Cpu, plans: Sequence[Plan], plugin: Path | None = None) -> Iterator[None]:
+def run_guests(cpu: Cpu, plans: Sequence[Plan], plugin: Path | None = None) -> Generator[None, None, None]:
     """Run all plans at the same time; yields once for each finished image of any of them.
 
-    A guest that a signal ended is started once more, because user-mode emulation of a threaded runtime is not perfect.
-    Raises LevitEdgeError with the guest's last words when one fails. Leaving early ends all guests.
+    A guest that crashed is started once more, because user-mode emulation of a threaded runtime is not perfect.
+    Raises LevitEdgeError with the guest's last words as soon as one fails. Closing the iterator ends all guests.
     """
-    events: Queue[bool] = Queue()  # True for an image, False for a guest that has ended
-    guests: list[subprocess.Popen[str]] = []
+    guests = Guests(cpu, plugin)
     with ThreadPoolExecutor(len(plans)) as pool:
         try:
-            runs = [pool.submit(_run_guest, cpu, plan, plugin, events, guests) for plan in plans]
-            running = len(runs)
-            while running:
-                if events.get():
+            for plan in plans:
+                pool.submit(guests.run, plan)
+            for _ in plans:
+                while (event := guests.events.get()) is True:
                     yield
-                else:
-                    running -= 1
-            for run in runs:
-                run.result()
+                if event is not None:
+                    raise event
         finally:
-            for guest in guests:
-                guest.kill()
+            guests.stop()
 
 
-def _run_guest(
-    cpu: Cpu, plan: Plan, plugin: Path | None, events: Queue[bool], guests: list[subprocess.Popen[str]]
-) -> None:
-    try:
-        for attempt in (1, 2):
-            code, words = _attempt(cpu, plan, plugin, events, guests)
-            if code == 0:
+class Guests:
+    """The processes of one run.
+
+    ``events`` gets True for each image and, at the end of a guest, None or its failure.
+    """
+
+    def __init__(self, cpu: Cpu, plugin: Path | None) -> None:
+        self.events: Queue[BaseException | Literal[True] | None] = Queue()
+        self._cpu, self._plugin = cpu, plugin
+        self._lock, self._stopped = Lock(), False
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def stop(self) -> None:
+        """End every guest; none starts after this."""
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                process.kill()
+
+    def run(self, plan: Plan) -> None:
+        """One plan from start to end, on the calling thread."""
+        try:
+            self._run(plan)
+        except BaseException as failure:  # it is raised where the events are read  # noqa: BLE001
+            self.events.put(failure)
+        else:
+            self.events.put(None)
+
+    def _run(self, plan: Plan) -> None:
+        name, done = Path(plan.model).name, set[str]()
+        for last in (False, True):
+            code, words = self._attempt(plan, done)
+            if code == 0 or self._stopped:
                 return
-            by_signal = code < 0 or code > SIGNALLED
-            if attempt == 2 or not by_signal or -code in (signal.SIGKILL, signal.SIGTERM):
-                reason = words[-1] if words else f"exit code {code}"
-                raise LevitEdgeError(f"{Path(plan.model).name} failed on qemu-arm64:{cpu.name}: {reason}")
-            log.warning("%s: the emulator crashed (exit code %d); it is started once more", Path(plan.model).name, code)
-    finally:
-        events.put(False)
+            crashed = -code in CRASHES or code - SIGNALLED in CRASHES
+            if last or not crashed:
+                reason = _reason(code, words)
+                raise LevitEdgeError(f"{name} failed on qemu-arm64:{self._cpu.name}: {reason}")
+            log.warning("%s: the emulator crashed (%s); it is started once more", name, _reason(code, []))
+
+    def _attempt(self, plan: Plan, done: set[str]) -> tuple[int, list[str]]:
+        """One process; (exit code, lines it wrote to standard error). ``done`` are the images already told of."""
+        with tempfile.TemporaryFile("w+") as words:
+            process = self._start(plan, words)
+            if process is None:
+                return 0, []
+            with process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if line.startswith("done ") and line not in done:
+                        done.add(line)
+                        self.events.put(True)
+            words.seek(0)
+            return process.returncode, words.read().strip().splitlines()
+
+    def _start(self, plan: Plan, words: IO[str]) -> subprocess.Popen[str] | None:
+        """The process, in a session of its own: a Ctrl-C is for levit-edge, which then ends its guests."""
+        options = [] if self._plugin is None else ["-plugin", plugin_option(self._plugin, f"{plan.out}.blocks")]
+        command = [str(find_emulator()), *options, *guest_command(self._cpu, [str(GUEST), json.dumps(asdict(plan))])]
+        with self._lock:
+            if self._stopped:
+                return None
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                env=guest_environment(),
+                start_new_session=True,
+            )
+            self._processes.append(process)
+        return process
 
 
-def _attempt(
-    cpu: Cpu, plan: Plan, plugin: Path | None, events: Queue[bool], guests: list[subprocess.Popen[str]]
-) -> tuple[int, list[str]]:
-    """One process; (exit code, lines it wrote to standard error)."""
-    options = [] if plugin is None else ["-plugin", f"{plugin},out={plan.out}.blocks"]
-    guest = guest_command(cpu, [str(GUEST), json.dumps(asdict(plan))])
-    with tempfile.TemporaryFile("w+") as words:
-        process = subprocess.Popen(
-            [str(find_emulator()), *options, *guest],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=words,
-            text=True,
-            env=guest_environment(),
-        )
-        guests.append(process)
-        with process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith("done "):
-                    events.put(True)
-        words.seek(0)
-        return process.returncode, words.read().strip().splitlines()
+def plugin_option(plugin: Path, out: Path | str) -> str:
+    """The value of QEMU's -plugin; it splits at commas that are not doubled."""
+    return ",out=".join(str(path).replace(",", ",,") for path in (plugin, out))
+
+
+def _reason(code: int, words: list[str]) -> str:
+    number = -code if code < 0 else code - SIGNALLED
+    if code < 0 or number in CRASHES or number == signal.SIGKILL:
+        text = f"ended by {signal.Signals(number).name}"
+        return f"{text}; is there enough memory?" if number == signal.SIGKILL else text
+    return words[-1] if words else f"exit code {code}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from targets.devices.qemu.plugin import ensure_plugin
 
 ADD = "levit-edge device add qemu-arm64"
 
+_SYSTEM_WANTED = (debian.SUITE, *debian.PACKAGES)
 _CORES_WANTED = tuple(f"{cpu.name} {cpu.midr:#x} {cpu.features}" for cpu in CPUS)
 _IMPORTS = {
     "numpy": "import numpy",
@@ -52,12 +53,12 @@ def add_machine(mirror: str = debian.DEFAULT_MIRROR, progress: Progress = QUIET)
     wheels.check_pip()
     with _locked():
         with progress.step("arm64 system: Debian packages"):
-            wanted = (mirror, debian.SUITE, *debian.PACKAGES)
-            make_part(SYSTEM, wanted, lambda folder: debian.fetch_system(folder, mirror))
+            make_part(SYSTEM, _SYSTEM_WANTED, lambda folder: debian.fetch_system(folder, mirror))
             make_part(CORES, _CORES_WANTED, _write_cores)
         for part in wheels.all_wheels():
             with progress.step(f"{', '.join(part.requirements)} for aarch64"):
                 make_part(part.name, part.wanted, _wheels_of(part, emulator))
+        wheels.forget_wheels()
         no_count = ""
         with progress.step("plugin that counts instructions"):
             try:
@@ -110,7 +111,7 @@ def counting_plugin() -> Path:
 
 def _missing() -> Iterator[str]:
     system = read_part(SYSTEM)
-    if system is None or system.wanted[1:] != (debian.SUITE, *debian.PACKAGES):
+    if system is None or system.wanted != _SYSTEM_WANTED:
         yield "arm64 system"
     cores = read_part(CORES)
     if cores is None or cores.wanted != _CORES_WANTED:
@@ -152,8 +153,9 @@ def _prove(name: str, folder: Path, emulator: Path) -> None:
 def _locked() -> Iterator[None]:
     """One maker at a time; the second waits for the first, and then finds everything there."""
     folder = machine_folder()
-    with clear_os_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        with clear_os_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder.with_suffix(".lock")))
+            folder.mkdir(exist_ok=True)
         yield

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 from levit_edge.errors import MissingComponentError
+from levit_edge.files import clear_os_errors
+from targets.devices.qemu.emulator import plugin_option
 from targets.devices.qemu.folder import machine_folder
 
 SOURCE = Path(__file__).with_name("count.c")
@@ -36,16 +38,17 @@ def ensure_plugin(emulator: Path, trial: list[str]) -> Path:
     compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if compiler is None:
         raise MissingComponentError("a C compiler, for counting instructions,", INSTALL_COMPILER)
-    with tempfile.TemporaryDirectory(dir=machine_folder()) as folder:
+    said = ""
+    with clear_os_errors(machine_folder()), tempfile.TemporaryDirectory(dir=machine_folder()) as folder:
         for version in _INTERFACE_VERSIONS:
             plugin = Path(folder, f"count-{version}.so")
             _compile(compiler, version, plugin)
-            if _works(emulator, plugin, Path(folder, "out.txt"), trial):
+            said = _try(emulator, plugin, Path(folder, "out.txt"), trial)
+            if not said:
                 plugin.replace(wanted)
                 return wanted
     raise MissingComponentError(
-        f"a qemu-aarch64 that takes plugins of version {_INTERFACE_VERSIONS[0]} to {_INTERFACE_VERSIONS[-1]}",
-        "sudo apt-get install qemu-user",
+        f"a qemu-aarch64 that takes plugins (it says: {said})", "sudo apt-get install qemu-user"
     )
 
 
@@ -57,8 +60,11 @@ def _compile(compiler: str, version: int, plugin: Path) -> None:
         raise MissingComponentError(f"a working C compiler ({reason})", INSTALL_COMPILER)
 
 
-def _works(emulator: Path, plugin: Path, out: Path, trial: list[str]) -> bool:
+def _try(emulator: Path, plugin: Path, out: Path, trial: list[str]) -> str:
+    """Empty when the plugin works, else the emulator's last words."""
     out.unlink(missing_ok=True)
-    command = [str(emulator), "-plugin", f"{plugin},out={out}", *trial]
-    done = subprocess.run(command, capture_output=True, env={}, check=False)
-    return done.returncode == 0 and out.is_file()
+    command = [str(emulator), "-plugin", plugin_option(plugin, out), *trial]
+    done = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
+    if done.returncode == 0 and out.is_file():
+        return ""
+    return (done.stderr.strip().splitlines() or [f"nothing, exit code {done.returncode}"])[-1]

@@ -7,6 +7,7 @@ later torch. The .pte format is kept readable across 1.x, and XNNPACK's kernels 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -70,9 +71,10 @@ def check_pip() -> None:
 def fetch_wheels(folder: Path, wheels: Wheels) -> dict[str, str]:
     """Fill ``folder`` with the unpacked packages; gives the SHA-256 of each wheel.
 
-    Wheels that an interrupted run has fetched are used, after their hashes have been checked again.
+    Wheels that an interrupted run has fetched are used, after their hashes have been checked again;
+    :func:`forget_wheels` deletes them.
     """
-    kept = machine_folder() / "wheels" / wheels.name
+    kept = _kept(wheels)
     kept.mkdir(parents=True, exist_ok=True)
     _download(kept, wheels)
     files = {file.name: sha256_file(file) for file in sorted(kept.glob("*.whl"))}
@@ -86,8 +88,18 @@ def fetch_wheels(folder: Path, wheels: Wheels) -> dict[str, str]:
         shutil.rmtree(folder / name, ignore_errors=True)
     for tool in folder.glob("torch/bin/*"):
         tool.chmod(0o755)  # torch looks for one of them on import
-    shutil.rmtree(kept)
     return files
+
+
+def forget_wheels() -> None:
+    """Delete the wheels that were kept for an interrupted run."""
+    shutil.rmtree(machine_folder() / "wheels", ignore_errors=True)
+
+
+def _kept(wheels: Wheels) -> Path:
+    """A folder for exactly these wheels: those of another version must not be unpacked with them."""
+    identity = hashlib.sha256("\n".join(wheels.wanted).encode()).hexdigest()
+    return machine_folder() / "wheels" / f"{wheels.name}-{identity[:12]}"
 
 
 def _download(kept: Path, wheels: Wheels) -> None:

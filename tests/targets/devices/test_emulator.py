@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from levit_edge.errors import LevitEdgeError
+from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import QUIET
 from targets.devices.qemu import device, emulator
 from targets.devices.qemu.cpus import cpu_model
@@ -78,8 +82,10 @@ def test_a_crash_of_the_emulator_is_tried_once_more(
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("kill -SEGV $$", r"model\.onnx failed on qemu-arm64:cortex-a76: exit code -11"),
-        ("exit 139", "exit code 139"),
+        ("echo a warning >&2; kill -SEGV $$", r"model\.onnx failed on qemu-arm64:cortex-a76: ended by SIGSEGV$"),
+        ("exit 139", "ended by SIGSEGV$"),
+        ("kill -KILL $$", "ended by SIGKILL; is there enough memory"),
+        ("exit 0", r"ended without an answer for model\.onnx"),
         ("echo first >&2; echo no such file >&2; exit 1", r"failed on .*: no such file$"),
     ],
 )
@@ -103,7 +109,7 @@ def test_leaving_early_ends_the_guests(emulated: Path, tmp_path: Path, cache: Pa
     images = emulator.run_guests(cpu_model("a76"), [plan])
     started = time.monotonic()
     next(images)
-    images.close()  # type: ignore[attr-defined]
+    images.close()
     assert time.monotonic() - started < 60
     state = Path("/proc", (tmp_path / "pid").read_text(encoding="utf-8").strip(), "stat")
     assert not state.exists()
@@ -112,6 +118,59 @@ def test_leaving_early_ends_the_guests(emulated: Path, tmp_path: Path, cache: Pa
 def test_a_killed_guest_is_not_started_again(emulated: Path, tmp_path: Path, cache: Path) -> None:
     _write(emulated, f"echo x >> {tmp_path}/starts; kill -{signal.SIGTERM.value} $$\n")
     plan = emulator.Plan(target="onnx", model="m", images="i", out="o", site=("s",))
-    with pytest.raises(LevitEdgeError, match="exit code -15"):
+    with pytest.raises(LevitEdgeError, match="ended by SIGTERM"):
         list(emulator.run_guests(cpu_model("a76"), [plan]))
     assert (tmp_path / "starts").read_text(encoding="utf-8") == "x\n"
+
+
+def test_the_first_failure_ends_the_others(emulated: Path, tmp_path: Path, cache: Path) -> None:
+    _write(
+        emulated, f'case "$*" in *second*) echo it broke >&2; exit 1;; esac; echo $$ > {tmp_path}/pid; exec sleep 900\n'
+    )
+    plan = emulator.Plan(target="onnx", model="first", images="i", out="o", site=("s",))
+    started = time.monotonic()
+    with pytest.raises(LevitEdgeError, match=r"second failed on .*: it broke"):
+        list(emulator.run_guests(cpu_model("a76"), [plan, replace(plan, model="second")]))
+    assert time.monotonic() - started < 60
+
+
+def test_a_repeated_image_is_told_of_once(emulated: Path, tmp_path: Path, cache: Path) -> None:
+    once = f"if [ ! -e {tmp_path}/crashed ]; then touch {tmp_path}/crashed; echo done 0; kill -SEGV $$; fi; "
+    _write(emulated, once + "echo done 0; echo done 1\n")
+    plan = emulator.Plan(target="onnx", model="m", images="i", out="o", site=("s",))
+    assert len(list(emulator.run_guests(cpu_model("a76"), [plan]))) == 2
+
+
+def test_an_interrupt_ends_everything_at_once(emulated: Path, tmp_path: Path, cache: Path) -> None:
+    """As a terminal does it: the signal goes to the whole group, of which the guests are no part."""
+    _write(emulated, "echo done 0; exec sleep 900\n")
+    program = (
+        "from pathlib import Path\n"
+        "from targets.devices.qemu import emulator\n"
+        "from targets.devices.qemu.cpus import cpu_model\n"
+        f"emulator.find_emulator = lambda: Path({str(emulated)!r})\n"
+        "plan = emulator.Plan(target='onnx', model='m', images='i', out='o', site=('s',))\n"
+        "for _ in emulator.run_guests(cpu_model('a76'), [plan, plan]):\n"
+        "    print('ready', flush=True)\n"
+    )
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) != 0
+
+
+def test_commas_reach_the_emulator_doubled() -> None:
+    assert emulator.plugin_option(Path("/a,b/p.so"), "/c,d/out") == "/a,,b/p.so,out=/c,,d/out"
+
+
+def test_a_full_disk_is_one_line(emulated: Path, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.tempfile, "TemporaryDirectory", _full_disk)
+    with pytest.raises(InputError, match="no space left on the disk"):
+        _device().logits("onnx", written("onnx", "int8"), micro().images[:1].numpy(), QUIET)
+
+
+def _full_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "/tmp/images.npy")

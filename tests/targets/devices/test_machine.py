@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from importlib import util
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from levit_edge.errors import InputError, MissingComponentError
 from targets.devices import open_device, qemu_row, registry, remove_qemu
 from targets.devices.qemu import debian, emulator, machine, plugin, wheels
-from targets.devices.qemu.folder import make_part
+from targets.devices.qemu.folder import CACHE_VARIABLE, make_part
 
 Which = Callable[[str], str | None]
 
@@ -36,7 +37,7 @@ def _script(path: Path, body: str) -> None:
 
 
 def _complete(cache: Path) -> None:
-    make_part("system", ("mirror", debian.SUITE, *debian.PACKAGES), lambda folder: {})
+    make_part("system", machine._SYSTEM_WANTED, lambda folder: {})
     make_part("cores", machine._CORES_WANTED, machine._write_cores)
     for part in wheels.all_wheels():
         make_part(part.name, part.wanted, lambda folder: {})
@@ -162,6 +163,40 @@ def test_wheels_of_another_hash_are_refused_and_deleted(
     assert not list((cache / "wheels").rglob("*.whl"))
 
 
+def test_wheels_kept_for_another_version_are_not_unpacked(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def download(kept: Path, part: wheels.Wheels) -> None:
+        with zipfile.ZipFile(kept / f"{part.requirements[0]}.whl", "w") as archive:
+            archive.writestr(part.requirements[0], "content")
+
+    monkeypatch.setattr(wheels, "_download", download)
+    for version in ("1", "2"):
+        folder = tmp_path / version
+        files = wheels.fetch_wheels(folder, wheels.Wheels("onnxruntime", (f"onnxruntime=={version}",)))
+        assert list(files) == [f"onnxruntime=={version}.whl"]
+        assert [path.name for path in folder.iterdir()] == [f"onnxruntime=={version}"]
+    wheels.forget_wheels()
+    assert not list(cache.rglob("*.whl"))
+
+
+def test_doctor_has_a_row_without_onnx_runtime(tools: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise wheels.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(wheels.metadata, "version", version)
+    row = qemu_row()
+    assert (row.executes, row.fix) == ("no", "pip install onnxruntime") and "onnxruntime is missing" in row.note
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(tools: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setattr(debian, "KEYRING", tmp_path / "file")
+    with pytest.raises(InputError, match="a file stands where a folder is needed"):
+        machine.add_machine()
+
+
 def test_what_pip_says_is_passed_on_in_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(variable)
@@ -184,7 +219,9 @@ def test_an_emulator_that_takes_no_plugins_is_named(tools: Path, cache: Path, mo
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.defpath}")
     if shutil.which("cc") is None:
         pytest.skip("needs a C compiler")
-    with pytest.raises(MissingComponentError, match="a qemu-aarch64 that takes plugins"):
+    with pytest.raises(
+        MissingComponentError, match=r"a qemu-aarch64 that takes plugins \(it says: nothing, exit code 0\)"
+    ):
         plugin.ensure_plugin(emulator.find_emulator(), [])
     assert not list(cache.glob("count-*"))
 
