@@ -10,6 +10,7 @@ The tests compare against ``tests/baselines/<target>.json``; commit the change w
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,22 @@ def _counted(arm64: ArmInstructions | None) -> dict[str, Any] | None:
 
 
 def update(report: Report, folder: Path) -> list[Path]:
-    """Write one file for each target of ``report``; gives back their paths."""
+    """Write one file for each target of ``report``; gives back their paths.
+
+    Raises InputError, before anything is written, for a report without accuracy, and for one without the instructions
+    that a file in ``folder`` has.
+    """
     content = {folder / f"{name}.json": baseline(entry) for name, entry in report.targets.items()}
+    for path, value in content.items():
+        _keep_count(path, value)
     for path, value in content.items():
         write_json(path, value)
     return list(content)
+
+
+def _keep_count(path: Path, value: dict[str, Any]) -> None:
+    if value["arm64"] is None and path.exists() and json.loads(path.read_text(encoding="utf-8"))["arm64"] is not None:
+        raise InputError(f"{path} has a count of instructions, the report has none: build with --device qemu-arm64")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -39,7 +39,8 @@ def levit_edge(
 ) -> None:
     """From a LeViT checkpoint to verified int8 bundles for Android, iOS and ARM Linux.
 
-    Exit codes: 0 done, 1 a gate failed, 2 bad input or usage, 3 a needed component is missing, 4 internal error.
+    Exit codes: 0 done, 1 a gate failed or inspect --diverge found a layer that departs, 2 bad input or usage,
+    3 a needed component is missing, 4 internal error.
     """
     context.with_resource(logging_to_stderr(verbose=verbose, debug=debug))
 

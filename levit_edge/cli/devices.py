@@ -14,6 +14,7 @@ from levit_edge.errors import InputError
 app = typer.Typer(
     name="device",
     help="Add and remove emulated devices; doctor shows which are there.",
+    epilog="\b\nExample:\n  levit-edge device add qemu-arm64",
     no_args_is_help=False,
     rich_markup_mode=None,
 )

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
 from levit_edge.cli.app import app
-from levit_edge.cli.output import discard_stdout
+from levit_edge.cli.output import discard_stdout, open_closed_streams
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 
 PROGRAM = "levit-edge"
 GLOBAL_FLAGS = ("--debug", "-v", "--verbose")
 INTERRUPTED = 130
+TERMINATED = 143  # as a shell reports a program that SIGTERM ended
 READER_GONE = 141  # as a shell reports a program that SIGPIPE ended
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: what runs is undone and cleaned up, as after a Ctrl-C."""
 
 
 def main() -> None:
     """The console script."""
+    open_closed_streams()
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     code = run(sys.argv[1:])
     with suppress(BrokenPipeError):
         sys.exit(code)
@@ -44,6 +55,11 @@ def run(arguments: Sequence[str]) -> int:
         return code
 
 
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a second one does not disturb the cleaning up
+    raise Terminated
+
+
 def _invoke(arguments: list[str]) -> int:
     """What ``typer`` does between parsing and its own error handling; the verbs return their exit code."""
     command = typer.main.get_command(app)
@@ -61,6 +77,8 @@ def _global_flags_first(arguments: Sequence[str]) -> list[str]:
 
 def _explain(error: BaseException) -> tuple[int, str]:
     """The exit code, and the reason in words."""
+    if isinstance(error, Terminated):
+        return TERMINATED, "terminated"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, LevitEdgeError):

@@ -50,6 +50,20 @@ def _write(text: bytes) -> None:
             discard_stdout()
 
 
+def open_closed_streams() -> None:
+    """Give standard streams that the caller closed (``>&-``) somewhere to go: nowhere, as for a reader that left.
+
+    The descriptors 0 to 2 are all open afterwards, so that no file of ours becomes somebody's standard output.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # stays open to the end  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
 def discard_stdout() -> None:
     """Send the rest of standard output nowhere, so that closing it at the end of the program cannot fail."""
     sink = os.open(os.devnull, os.O_WRONLY)

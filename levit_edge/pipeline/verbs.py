@@ -35,6 +35,7 @@ from targets.devices import LOCAL, Device, open_device
 from targets.registry import target
 
 TIMED_RUNS = 60
+MAX_COUNTED_RUNS = 1000  # the emulator's counter has room for 4096 phases
 
 
 def _open(path: Path) -> Bundle:
@@ -144,8 +145,9 @@ def bench(
     """Each bundle against its float reference, on an image of its golden values.
 
     Times here: ``runs`` rounds, TIMED_RUNS by default. Instructions on another ``device``: ``runs`` inferences,
-    COUNTED_RUNS by default. Raises InputError for an unknown device, one that can run no bundle, and more than one
-    thread on an emulator; MissingComponentError when the device needs something first.
+    COUNTED_RUNS by default and 1 to MAX_COUNTED_RUNS. Raises InputError for an unknown device, one that can run no
+    bundle, and more than one thread or too many runs on an emulator; MissingComponentError when the device needs
+    something first.
     """
     elsewhere = open_device(device)
     if elsewhere is None:
@@ -154,15 +156,22 @@ def bench(
             for path in progress.track(bundles, "time", len(bundles))
         ]
         return BenchResult(device=device, rows=tuple(rows))
-    if threads != 1:
-        raise InputError(f"threads is {threads}; {elsewhere.name} counts the instructions of 1 thread")
+    counted = COUNTED_RUNS if runs is None else runs
+    _check_counting(elsewhere, threads, counted)
     opened = [_open(path) for path in bundles]
     known = runtimes(elsewhere, [bundle.manifest.target for bundle in opened])
     rows = [
-        _count(elsewhere, bundle, known, COUNTED_RUNS if runs is None else runs)
+        _count(elsewhere, bundle, known, counted)
         for bundle in progress.track(opened, f"count instructions on {elsewhere.name}", len(opened))
     ]
     return BenchResult(device=elsewhere.name, rows=tuple(rows))
+
+
+def _check_counting(device: Device, threads: int, runs: int) -> None:
+    if threads != 1:
+        raise InputError(f"threads is {threads}; {device.name} counts the instructions of 1 thread")
+    if not 1 <= runs <= MAX_COUNTED_RUNS:
+        raise InputError(f"runs is {runs}; {device.name} counts 1 to {MAX_COUNTED_RUNS} inferences")
 
 
 def _time(path: Path, threads: int, runs: int) -> BenchRow:
@@ -181,7 +190,7 @@ def _count(device: Device, bundle: Bundle, known: Mapping[str, str], runs: int) 
     name = bundle.manifest.target
     if name not in known:
         note = f"not counted: {device.name} does not run {name} bundles"
-        return BenchRow(bundle=str(bundle.path), target=name, runtime=device.name, note=note)
+        return BenchRow(bundle=str(bundle.path), target=name, runtime="", note=note)
     image = read_golden(bundle.path).inputs[:1]
     counted = count_instructions(device, name, bundle.reference_path, bundle.model_path, image, runs)
     return BenchRow(bundle=str(bundle.path), target=name, runtime=known[name], instructions=counted)

@@ -51,6 +51,17 @@ def test_help_has_an_example_on_a_line_of_its_own(verb: str) -> None:
     assert "--json" in result.stdout
 
 
+def test_the_help_of_a_group_has_an_example_too() -> None:
+    result = CliRunner().invoke(app, ["device", "--help"])
+    assert result.exit_code == 0
+    assert "levit-edge device add qemu-arm64" in [line.strip() for line in result.stdout.splitlines()]
+
+
+def test_the_help_says_when_inspect_fails() -> None:
+    words = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    assert "1 a gate failed or inspect --diverge found a layer that departs, 2 bad input" in words
+
+
 @pytest.mark.parametrize("verb", ASKING)
 def test_json_is_the_only_thing_on_standard_output(verb: str, pipeline: Pipeline, capfd: Captured) -> None:
     assert run([*ASKING[verb], "--json"]) == 0

@@ -107,6 +107,24 @@ def test_in_a_shell_a_reader_that_left_is_no_traceback(verb: str) -> None:
     assert result.stderr == "" and result.returncode == (0 if verb == "doctor" else 141)
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", ["doctor", "doctor --json", "--version", f"inspect {ROOT / 'absent'}"])
+def test_in_a_shell_closed_streams_change_no_exit_code(arguments: str, closed: str) -> None:
+    command = f'"{sys.executable}" -m levit_edge {arguments} {closed}'
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    fails = arguments.startswith("inspect")
+    assert result.returncode == (2 if fails else 0)
+    assert bool(result.stdout) is (not fails and ">&-" not in closed.replace("2>&-", ""))
+    assert bool(result.stderr) is (fails and "2>&-" not in closed)
+
+
+def test_in_a_shell_a_closed_stdout_is_no_trouble_to_a_verb_that_works(tmp_path: Path) -> None:
+    """It holds native output back, which needs a descriptor 1."""
+    command = f'"{sys.executable}" -m levit_edge build --model "{tmp_path}/absent" --target onnx >&-'
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2 and "absent" in one_line(result.stderr)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_in_a_shell_a_full_disk_behind_standard_output_is_one_line() -> None:
     command = [sys.executable, "-m", "levit_edge", "doctor"]

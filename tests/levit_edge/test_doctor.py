@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-from levit_edge import doctor
+from levit_edge import __version__, doctor
+from levit_edge.cli import run
 from levit_edge.results import DoctorRow
 from levit_edge.thresholds import TARGETS
+from targets.devices.qemu.folder import CACHE_VARIABLE
+from tests.levit_edge.commands import Captured
 
 LIMITS = {"torch": "==2.13.*", "onnxruntime": ">=1.27"}
 
 
+EMULATED = DoctorRow(
+    name="qemu-arm64", kind="device", executes="no", note="not added: cores", fix="levit-edge device add qemu-arm64"
+)
+
+
 def row(name: str) -> DoctorRow:
-    return next(row for row in doctor.examine("0.1.0").rows if row.name == name)
+    return next(row for row in doctor.examine("0.1.0", EMULATED).rows if row.name == name)
 
 
 @pytest.fixture
@@ -38,9 +48,42 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_every_target_and_device_has_a_row(installed: dict[str, str]) -> None:
-    rows = doctor.examine("0.1.0").rows
+    rows = doctor.examine("0.1.0", EMULATED).rows
     assert tuple(row.name for row in rows if row.kind == "target") == TARGETS
     assert [row.name for row in rows if row.kind == "device"] == ["local", "qemu-arm64", "ssh", "adb"]
+
+
+def test_the_emulated_machine_speaks_for_itself(installed: dict[str, str]) -> None:
+    works = EMULATED.model_copy(update={"executes": "yes", "fix": "", "packages": {"onnxruntime": "1.31.1"}})
+    for said in (EMULATED, works):
+        local, emulated, ssh = doctor.examine("0.1.0", said).rows[len(TARGETS) :][:3]
+        assert (local.name, emulated, ssh.name) == ("local", said, "ssh")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_verb_shows_what_the_emulated_machine_says(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    monkeypatch.setattr("targets.devices.qemu_row", lambda: EMULATED)
+    assert run(["doctor", *(["--json"] if as_json else [])]) == 0
+    out = capfd.readouterr().out
+    if as_json:
+        shown = json.loads(out)
+        assert shown["levit_edge"] == __version__
+        assert EMULATED.model_dump(mode="json") in shown["rows"]
+    else:
+        (line,) = (line for line in out.splitlines() if EMULATED.note in line)
+        assert "qemu-arm64" in line and out.count(EMULATED.fix) == 1
+
+
+def test_the_verb_asks_the_machine_of_this_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Captured
+) -> None:
+    """Nothing was added to an empty cache folder, whether or not there is an emulator."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    assert run(["doctor", "--json"]) == 0
+    (shown,) = (row for row in json.loads(capfd.readouterr().out)["rows"] if row["name"] == "qemu-arm64")
+    assert shown["executes"] == "no" and shown["note"] and not list(tmp_path.iterdir())
 
 
 def test_a_complete_machine_needs_no_fix(installed: dict[str, str]) -> None:
@@ -71,7 +114,7 @@ def test_a_version_outside_the_limits_counts_as_missing(installed: dict[str, str
 
 
 def test_a_device_whose_program_is_missing_names_the_command(installed: dict[str, str]) -> None:
-    assert row("qemu-arm64").fix == "sudo apt-get install qemu-user"
+    assert row("ssh").fix == "sudo apt-get install openssh-client"
     assert row("adb").executes == "no"
 
 
@@ -80,7 +123,7 @@ def test_a_device_is_not_called_available_because_its_program_is(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
     assert (row("adb").executes, row("adb").fix) == ("no", "")
-    assert "local only" in row("adb").note
+    assert "does not run bundles there" in row("adb").note
 
 
 @pytest.mark.parametrize(

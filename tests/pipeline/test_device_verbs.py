@@ -79,8 +79,18 @@ def test_bench_counts_instructions(runs: int | None, counted: int, built: Built,
     assert result.device == NAME and onnx.latency is None and onnx.instructions is not None
     assert onnx.runtime == f"onnx-runtime 1.2 on {NAME}"
     assert (onnx.instructions.runs, onnx.instructions.ratio) == (counted, 2.0)
-    assert coreml.instructions is None and coreml.note == f"not counted: {NAME} does not run coreml bundles"
+    assert (coreml.runtime, coreml.instructions) == ("", None)
+    assert coreml.note == f"not counted: {NAME} does not run coreml bundles"
     assert toy.asked == [("onnx", "model.fp32.onnx", counted), ("onnx", "model.onnx", counted)]
+
+
+@pytest.mark.parametrize("runs", [0, 1001])
+def test_an_emulator_counts_as_many_inferences_as_it_has_room_for(runs: int, built: Built, toy: ToyDevice) -> None:
+    with pytest.raises(InputError, match=f"runs is {runs}; {NAME} counts 1 to 1000 inferences"):
+        bench([built.out / "onnx"], device=NAME, runs=runs)
+    assert not toy.asked
+    (row,) = bench([built.out / "onnx"], device=NAME, runs=1000).rows
+    assert row.instructions is not None and row.instructions.runs == 1000
 
 
 def test_an_emulator_counts_one_thread(built: Built, toy: ToyDevice) -> None:

@@ -24,7 +24,7 @@ from tests.targets.models import logits
 pytestmark = pytest.mark.slow
 
 GUESTS, COUNTED = 5, 5
-REPEATS_PCT = 0.5
+REPEATS_PCT = 0.05  # from one guest to another: 0.0002 to 0.007 have been seen
 RUNS_ON = ("executorch", "onnx")
 
 

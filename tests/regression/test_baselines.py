@@ -30,6 +30,7 @@ def test_a_baseline_says_how_many_instructions_arm_needs(name: str) -> None:
     counted = read_baseline(name)["arm64"]
     if name == "coreml":
         assert counted is None
-    elif counted is not None:
+    else:
+        assert counted is not None
         assert 305e6 / 16 < counted["instructions"] < 0.75 * counted["fp32_instructions"]
         assert set(counted) == {"device", "runtime", "fp32_instructions", "instructions"}

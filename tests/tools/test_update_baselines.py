@@ -38,6 +38,17 @@ def test_instructions_of_an_emulated_processor_are_recorded(tmp_path: Path) -> N
     }
 
 
+def test_a_recorded_count_is_not_lost(tmp_path: Path) -> None:
+    counted = reports.target(latency=reports.latency(arm64=reports.instructions()))
+    paths = update(reports.report(coreml=reports.target(bundle="coreml"), onnx=counted), tmp_path)
+    before = [path.read_bytes() for path in paths]
+    changed = reports.target(bundle="coreml", size_bytes=9_000_000, size_ratio=0.5)
+    for latency in (reports.latency(), None):
+        with pytest.raises(InputError, match=r"onnx\.json has a count .*build with --device qemu-arm64"):
+            update(reports.report(coreml=changed, onnx=reports.target(latency=latency)), tmp_path)
+        assert [path.read_bytes() for path in paths] == before
+
+
 def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     report = reports.report(onnx=reports.target())
     (path,) = update(report, tmp_path)
