@@ -66,7 +66,11 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _session(path: Path, threads: int, optimized: Path | None = None) -> Any:
+def session(path: Path, threads: int, optimized: Path | None = None) -> Any:
+    """The ``.onnx`` as an ``onnxruntime.InferenceSession`` on ``threads`` threads, all graph optimizations on.
+
+    The graph after them is written to ``optimized``, if given. InputError when ONNX Runtime cannot load ``path``.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -90,7 +94,7 @@ class OrtRunner:
     executed = True
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._run = _session(path, threads).run
+        self._run = session(path, threads).run
         self.runtime = "onnxruntime-cpu"
 
     def __call__(self, image: Image) -> Logits:
@@ -118,6 +122,6 @@ def contents(path: Path) -> Contents:
 
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder, "optimized.onnx")
-        _session(path, 1, optimized)
+        session(path, 1, optimized)
         nodes = onnx.load(optimized).graph.node
     return Contents(None, operator_rows(_operators(nodes)), ("operators after ONNX Runtime's fusions on this host",))

@@ -62,9 +62,13 @@ class XnnpackRunner:
         except (OSError, RuntimeError) as error:
             raise InputError(f"{path} is not a program that this ExecuTorch can load: {error}") from None
 
-    def __call__(self, image: Image) -> Logits:
+    def execute(self, image: Image) -> list[torch.Tensor]:
+        """Every output of the program on ``image`` float32 [1, C, H, W]; copies, in the order of the file."""
         contiguous = torch.from_numpy(np.ascontiguousarray(image))  # the runtime ignores strides
-        logits: Logits = self._method.execute([contiguous])[0].numpy().copy()
+        return [output.clone() for output in self._method.execute([contiguous])]
+
+    def __call__(self, image: Image) -> Logits:
+        logits: Logits = self.execute(image)[0].numpy()
         return logits
 
 
@@ -73,7 +77,7 @@ def load(path: Path, threads: int) -> XnnpackRunner:
     return XnnpackRunner(path, threads)
 
 
-def _graph(payload: bytes) -> dict[str, Any]:
+def graph(payload: bytes) -> dict[str, Any]:
     """The XNNPACK graph inside a delegate's payload, as the JSON of its schema."""
     from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
     from executorch.exir._serialize._flatbuffer import _flatc_decompile
@@ -84,18 +88,18 @@ def _graph(payload: bytes) -> dict[str, Any]:
         schema.write_bytes(serialize._get_schema_bytes())
         binary.write_bytes(payload[header.flatbuffer_offset :][: header.flatbuffer_size])
         _flatc_decompile(folder, str(schema), str(binary), [])
-        graph: dict[str, Any] = json.loads(Path(folder, "graph.json").read_text(encoding="utf-8"))
-    return graph
+        decoded: dict[str, Any] = json.loads(Path(folder, "graph.json").read_text(encoding="utf-8"))
+    return decoded
 
 
-def _delegated(graph: dict[str, Any]) -> Iterator[tuple[str, Precision, Placement]]:
+def _delegated(decoded: dict[str, Any]) -> Iterator[tuple[str, Precision, Placement]]:
     integer = set()
-    for value in graph["xvalues"]:
+    for value in decoded["xvalues"]:
         union = value["xvalue_union"]
         tensor = union.get("tensor_value", union)
         if tensor["datatype"] != "xnn_datatype_fp32":
             integer.add(tensor["id_out"])
-    for node in graph["xnodes"]:
+    for node in decoded["xnodes"]:
         kind, union = node["xnode_union_type"], node["xnode_union"]
         if kind in _MOVES or kind == _CONVERT:
             yield kind, "move", "delegate"
@@ -115,7 +119,7 @@ def contents(path: Path) -> Contents:
     rows: list[tuple[str, Precision, Placement]] = []
     for delegate in plan.delegates:
         payload = bytes(program.backend_delegate_data[delegate.processed.index].data)
-        rows += _delegated(_graph(payload))
+        rows += _delegated(graph(payload))
     kinds = [operator.name for operator in plan.operators]
     for instruction in plan.chains[0].instructions:
         if (index := getattr(instruction.instr_args, "op_index", None)) is not None:

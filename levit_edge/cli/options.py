@@ -40,7 +40,9 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a 
 BundlePaths = Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Folders of bundles.")]
 DivergeImage = Annotated[
     Path | None,
-    typer.Option(metavar="IMAGE", help="Show the first layer where the runtime departs from the quantized program."),
+    typer.Option(
+        metavar="IMAGE", help="Show the first layer where this machine's runtime departs from the quantized program."
+    ),
 ]
 ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")]
 ReportPath = Annotated[Path, typer.Argument(metavar="REPORT", help="report.json of a build.")]

@@ -105,8 +105,6 @@ def divergence(result: Divergence) -> Iterator[RenderableType]:
     where = f"{result.runtime}{'' if result.executed else ', simulated'}"
     columns = ("", "kind", "layer", "SQNR to program", "SQNR by itself", "steps by itself", "SQNR to float", "")
     yield _table(f"{result.bundle} ({where}) on {result.image}", columns, [_layer_cells(row) for row in result.layers])
-    if not result.undisturbed:
-        yield "note: reading the layers out changed the logits"
     if result.first is None:
         yield f"no layer departs from the quantized program: {len(result.layers)} compared"
     else:

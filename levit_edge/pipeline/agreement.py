@@ -47,10 +47,25 @@ class Comparison:
         for participant, agreed_pct, sqnr_db in self.table.against_program():
             if agreed_pct < min(least_pct, SAME_ANSWERS_PCT):
                 yield (
-                    f"{participant.name} departs from its own quantized program: {agreed_pct:.2f} % agreement"
-                    f"{'' if sqnr_db is None else f' and {sqnr_db:.1f} dB'} on {n} images; "
-                    f"`levit-edge inspect OUT/{participant.target} --diverge IMAGE` names the layer"
+                    f"{participant.name} departs from its own quantized program: {_figures(agreed_pct, sqnr_db)} "
+                    f"on {n} images; {self._advice(participant)}"
                 )
+
+    def _advice(self, participant: Participant) -> str:
+        """Where to look on: ``--diverge`` runs the file on this host, so it does not show what a device does."""
+        device = self.on_device.get(participant.target or "")
+        if device is None or participant.runtime != device.accuracy.runtime:
+            return f"`levit-edge inspect OUT/{participant.target} --diverge IMAGE` names the layer"
+        here, agreed_pct, sqnr_db = next(
+            entry
+            for entry in self.table.against_program()
+            if (entry[0].target, entry[0].runtime) == (participant.target, device.local.runtime)
+        )
+        return f"compare {here.name}, the same file on this host: {_figures(agreed_pct, sqnr_db)} with that program"
+
+
+def _figures(agreed_pct: float, sqnr_db: float | None) -> str:
+    return f"{agreed_pct:.2f} % agreement{'' if sqnr_db is None else f' and {sqnr_db:.1f} dB'}"
 
 
 def compare(

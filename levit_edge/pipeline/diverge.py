@@ -28,10 +28,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from calibration import check_size, image_pixels, normalize
 from levit_edge.bundle import PROGRAM_NAME, Bundle, open_bundle
-from levit_edge.errors import InputError
+from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.files import clear_os_errors
 from levit_edge.pipeline.judge import one_torch_thread, sqnr_db
-from targets.base import Image
+from targets.base import Image, Logits
 from targets.taps import Affine, Layer, check_aligned, probe
 from targets.taps import program as program_tap
 
@@ -81,7 +81,7 @@ class Divergence(_Result):
     """Every layer of a bundle in the order of execution; ``first`` is the index of the first that departs, or None.
 
     ``executed`` is false where the runtime is not the target's own. ``undisturbed``: the logits were the same, bit for
-    bit, as without reading the layers out.
+    bit, as without reading the layers out; where ``executed`` is false that is so by construction.
     """
 
     bundle: str
@@ -181,6 +181,15 @@ def _check_stored(path: Path, found: Sequence[Layer], program: Sequence[Layer]) 
             )
 
 
+def _check_undisturbed(path: Path, logits: Logits, found: Sequence[Layer]) -> None:
+    """LevitEdgeError unless the last layer ``found`` is, bit for bit, the ``logits`` of the untouched file."""
+    if not np.array_equal(logits, found[-1].values, equal_nan=True):
+        raise LevitEdgeError(
+            f"{path} gives other logits while its layers are read out, so they say nothing about it; "
+            "compare it on another image, or with another version of its runtime"
+        )
+
+
 def read_image(bundle: Bundle, image: Path) -> Image:
     """An image file as the bundle's model takes it: float32 [1, C, H, W]. InputError when it is none, or too small."""
     if not image.is_file():
@@ -196,9 +205,11 @@ def read_image(bundle: Bundle, image: Path) -> Image:
 
 
 def diverge(bundle: Path, image: Path) -> Divergence:
-    """Compare every layer of the bundle's model with its program on one image file.
+    """Compare every layer of the bundle's model, as the runtime of this machine computes it, with its program.
 
-    Raises InputError when the bundle is not as it was built or does not match its program, or the image is none.
+    A device's runtime is not looked at. ``image`` is the file of one image. Raises InputError when the bundle is not as
+    it was built or does not match its program, or the image is none; LevitEdgeError when the runtime gives other
+    logits while its layers are read out.
     """
     opened = open_bundle(bundle)
     chosen = probe(opened.manifest.target)
@@ -211,15 +222,15 @@ def diverge(bundle: Path, image: Path) -> Divergence:
         for path, layers in ((opened.model_path, found), (opened.reference_path, floats)):
             check_aligned(layers, expected, str(path), "its program")
         _check_stored(opened.model_path, found, expected)
+        _check_undisturbed(opened.model_path, runner(pixels), found)
         rows = compare(found, expected, program_tap.replay(program, pixels, found), floats)
-        undisturbed = np.array_equal(runner(pixels), found[-1].values)
     return Divergence(
         bundle=str(bundle),
         target=opened.manifest.target,
         image=str(image),
         runtime=runner.runtime,
         executed=runner.executed,
-        undisturbed=undisturbed,
+        undisturbed=True,
         first=next((row.index for row in rows if row.departs), None),
         layers=rows,
     )

@@ -80,5 +80,5 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         onnx.save(model, copy)
-        values = ort._session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
+        values = ort.session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
     return tuple(_layer(layer, data, model.graph) for layer, data in zip(layers, values, strict=True))

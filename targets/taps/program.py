@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from levit_edge.errors import InputError
 from quantize.roles import LAYERS, aten
 from targets.base import Image
+from targets.taps import archive
 from targets.taps.base import Kind, Layer, stored
 
 _KINDS: dict[object, Kind] = {
@@ -22,14 +23,17 @@ _KINDS: dict[object, Kind] = {
 
 
 def load(path: Path) -> ExportedProgram:
-    """The program saved at ``path`` by ``torch.export.save``; InputError when there is none."""
+    """The program saved at ``path`` by ``torch.export.save``, without running anything that the file says.
+
+    Raises InputError when there is none, or one that no build writes (see :mod:`targets.taps.archive`).
+    """
     import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
 
     if not path.is_file():
         raise InputError(f"{path} does not exist; it is what the layers are compared with: build the bundle again")
     try:
-        return torch.export.load(path)
-    except Exception as error:  # noqa: BLE001  # zip, pickle and torch errors alike
+        return archive.load(path.read_bytes())
+    except Exception as error:  # noqa: BLE001  # zip, JSON and torch errors alike
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is not a torch program: {reason}") from None
 

@@ -98,7 +98,7 @@ def write_tapped(path: Path, copy: Path) -> list[tuple[Kind, Value]]:
     payload = bytes(delegate.data)
     graph, constants = split_payload(payload)
     values = read_values(graph)
-    layers = [(kind, values[output]) for kind, output in _layers(xnnpack._graph(payload))]
+    layers = [(kind, values[output]) for kind, output in _layers(xnnpack.graph(payload))]
     if unknown := {value.datatype for _, value in layers} - {_FLOAT32, _QINT8}:
         raise InputError(f"{path} has layers of the XNNPACK datatypes {sorted(unknown)}; known: float32 and qint8")
     added = [value for _, value in layers if not value.is_output]
@@ -111,7 +111,7 @@ def write_tapped(path: Path, copy: Path) -> list[tuple[Kind, Value]]:
 def _layer(index: int, kind: Kind, value: Value, tensor: torch.Tensor) -> Layer:
     if kind == "conv":
         tensor = tensor.permute(0, 3, 1, 2)  # [1, H, W, C] -> [1, C, H, W]
-    name, data = f"{kind} {index}", tensor.numpy().copy()
+    name, data = f"{kind} {index}", tensor.numpy()
     if value.affine is None:
         return Layer(kind, name, data)
     return stored(kind, name, data, value.affine.scale, value.affine.zero_point, int(np.iinfo(data.dtype).min))
@@ -125,8 +125,7 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         layers = write_tapped(path, copy)
-        runner = xnnpack.load(copy, 1)  # owns the program that its method reads
-        logits, *added = runner._method.execute([torch.from_numpy(np.ascontiguousarray(image))])
+        logits, *added = xnnpack.load(copy, 1).execute(image)
     outputs = iter(added)
     found = [(kind, value, logits if value.is_output else next(outputs)) for kind, value in layers]
     return tuple(_layer(index, *entry) for index, entry in enumerate(found))

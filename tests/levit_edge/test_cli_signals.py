@@ -14,7 +14,9 @@ from tests.levit_edge.commands import ROOT, Captured
 
 # The console script with a pipeline that works in a temporary folder for a minute, and takes its time to clean up.
 WORKING = """
-import sys, tempfile, time, types
+import signal, sys, tempfile, time, types
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 def inspect(bundle):
     with tempfile.TemporaryDirectory(dir=bundle):

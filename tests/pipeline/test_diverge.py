@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from levit_edge.bundle import PROGRAM_NAME, open_bundle, write_manifest
-from levit_edge.errors import InputError
+from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.pipeline.diverge import ENOUGH_VALUES, MEAN_STEPS, MOST_STEPS, Divergence, compare, diverge
 from quantize.flow import trace
+from targets.base import Image
 from targets.registry import TARGETS
-from targets.taps import Affine, Layer
+from targets.taps import PROBES, Affine, Layer, Probe
 from tests.pipeline.conftest import Built
 from tests.programs import ATTENTIONS, CONVS, LINEARS
 from tests.targets.taps.faults import PLANTS
@@ -81,6 +82,23 @@ def test_the_damaged_layer_is_the_first_that_departs(
         assert reason.startswith(f"its {fault} is ")
     else:
         assert "off" in reason
+
+
+def test_a_tap_that_changes_the_logits_is_an_error_and_no_verdict(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = PROBES["onnx"]
+
+    def disturbed(path: Path, image: Image) -> tuple[Layer, ...]:
+        *layers, last = healthy.tap(path, image)
+        data = last.data.copy()
+        data[0, 0] = np.nextafter(data[0, 0], np.float32(np.inf))
+        return (*layers, Layer(last.kind, last.name, data, last.affine))
+
+    monkeypatch.setitem(PROBES, "onnx", Probe(disturbed, healthy.load))
+    with pytest.raises(LevitEdgeError, match=r"model\.onnx gives other logits while its layers are read out") as caught:
+        diverge(built.out / "onnx", _photograph(built))
+    assert caught.value.exit_code == 4
 
 
 def _rows(layers: list[Layer], changed: list[Layer]) -> list[str]:

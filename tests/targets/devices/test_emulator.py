@@ -145,10 +145,12 @@ def test_an_interrupt_ends_everything_at_once(emulated: Path, tmp_path: Path, ca
     """As a terminal does it: the signal goes to the whole group, of which the guests are no part."""
     _write(emulated, "echo done 0; exec sleep 900\n")
     program = (
+        "import signal\n"
         "from pathlib import Path\n"
         "from targets.devices.qemu import emulator\n"
         "from targets.devices.qemu.cpus import cpu_model\n"
         f"emulator.find_emulator = lambda: Path({str(emulated)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "plan = emulator.Plan(target='onnx', model='m', images='i', out='o', site=('s',))\n"
         "for _ in emulator.run_guests(cpu_model('a76'), [plan, plan]):\n"
         "    print('ready', flush=True)\n"
@@ -157,9 +159,12 @@ def test_an_interrupt_ends_everything_at_once(emulated: Path, tmp_path: Path, ca
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
     ) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) != 0
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(timeout=60) != 0
+        finally:
+            process.kill()
 
 
 def test_commas_reach_the_emulator_doubled() -> None:

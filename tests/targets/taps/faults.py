@@ -72,7 +72,7 @@ def plant_pte(path: Path, index: int, fault: str) -> None:
     file = deserialize_pte_binary(path.read_bytes())
     (delegate,) = file.program.execution_plan[0].delegates
     blob = file.program.backend_delegate_data[delegate.processed.index]
-    graph = xnnpack._graph(bytes(blob.data))
+    graph = xnnpack.graph(bytes(blob.data))
     kinds = ("XNNConv2d", "XNNFullyConnected", "XNNBatchMatrixMultiply")
     layer = [node["xnode_union"] for node in graph["xnodes"] if node["xnode_union_type"] in kinds][index]
     if fault in (*WEIGHT_FAULTS, "dropped bias"):

@@ -81,7 +81,7 @@ def test_xnnpack_is_given_the_same_graph_with_more_outputs(written: Written, tmp
     graphs = []
     for file in (path, copy):
         _, plan, delegate = xnnpack_tap._read(file)
-        graphs.append(xnnpack._graph(bytes(delegate.data)))
+        graphs.append(xnnpack.graph(bytes(delegate.data)))
         outputs = len(plan.outputs)
     assert outputs == 1 + len(layers)
     shown = {value.id for _, value in layers}
