@@ -2,7 +2,7 @@
 
 The layers (convolutions, linear layers, matrix products) of the bundle's own model file are read out while its runtime
 computes one image, and compared with the program in torch. Small differences are inherited from layer to layer and
-grow: at the end of a healthy LeViT a runtime is 30 dB from the program. Therefore each layer is judged by itself:
+grow, so that the end of a healthy network is no measure. Therefore each layer is judged by itself:
 the program computes it from the runtime's own values of the layers before it, which it should give again.
 
 A layer departs when
@@ -12,9 +12,9 @@ A layer departs when
 - the values differ by more than MEAN_STEPS steps on average (over at least ENOUGH_VALUES values).
 
 A step is the layer's scale, or 1/255 of its range where it is stored as float. A runtime that is right rounds a tie the
-other way here and there: by 1 step, 0.02 on average. Float16, in Core ML, makes that 2 steps and 0.12. A wrong weight
-or a dropped bias is mostly worth 5 steps to the whole range in its own layer and nothing in the others; a layer that
-takes the zero point of its input for 1 more than it is, about 0.5 on average. Faults below the limits go unseen.
+other way here and there, by one step, and float16 adds to that; a wrong weight or a dropped bias costs many steps in
+its own layer and nothing in the others. Faults below the limits go unseen, a zero point that is 1 off among them where it
+weighs less.
 """
 
 from __future__ import annotations

@@ -48,13 +48,18 @@ def _padding(
     return [span // 2 for span in spans for _ in range(2)]
 
 
-def _padded(x: Tensor, padding: list[int], value: float = 0.0) -> tuple[Tensor, list[int]]:
+def _padded(x: Tensor, padding: list[int]) -> tuple[Tensor, list[int]]:
     """What is left to pad symmetrically, after ``x`` itself has been padded where the two sides differ."""
     before, after = padding[0::2], padding[1::2]
     if before == after:
         return x, before
-    last_first = [size for pair in zip(before[::-1], after[::-1], strict=True) for size in pair]
-    return F.pad(x, last_first, value=value), [0] * len(before)
+    return _pad_spatial(x, padding, 0.0), [0] * len(before)
+
+
+def _pad_spatial(x: Tensor, padding: list[int], value: float) -> Tensor:
+    """``x`` with ``padding`` (before, after, of the first spatial axis on) around it; torch counts from the last."""
+    last_first = [size for axis in reversed(range(len(padding) // 2)) for size in padding[2 * axis : 2 * axis + 2]]
+    return F.pad(x, last_first, value=value)
 
 
 def conv(
@@ -116,8 +121,7 @@ def _window(
     x: Tensor, kernel: Sequence[int], strides: list[int], padding: list[int], value: float
 ) -> tuple[Tensor, list[int], list[int]]:
     """The arguments of a pooling over ``x`` padded with ``value``."""
-    last_first = [size for axis in reversed(range(len(kernel))) for size in padding[2 * axis : 2 * axis + 2]]
-    return F.pad(x, last_first, value=value), list(kernel), strides
+    return _pad_spatial(x, padding, value), list(kernel), strides
 
 
 def batch_norm(

@@ -9,11 +9,13 @@ one, depend on no clock.
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
 from levit_edge.accuracy import Accuracy
 from levit_edge.gates import evaluate
+from levit_edge.pipeline import BuildOptions, build
 from levit_edge.report import Report
 from levit_edge.thresholds import Thresholds
 from targets.registry import TARGETS
@@ -122,3 +124,11 @@ def test_core_ml_loses_as_little_as_executorch(demo: Report) -> None:
 def test_every_gate_passes_and_nothing_is_warned_about(demo: Report) -> None:
     assert demo.passed and not demo.warnings
     assert {name for name, entry in demo.targets.items() if entry.warnings} <= {"coreml"}
+
+
+def test_a_float16_package_answers_as_the_float_model_does(tmp_path: Path) -> None:
+    """99.9 % is the promise; one more image of the thousand may turn from processor to processor."""
+    report = build(BuildOptions(recipe="fp16", targets=("coreml",), out=tmp_path / "fp16"))
+    accuracy = _accuracy(report, "coreml")
+    assert accuracy.n == 1000 and accuracy.agreement_pct >= 99.8
+    assert accuracy.sqnr_db is not None and accuracy.sqnr_db > 50

@@ -63,7 +63,7 @@ def test_the_guest_gives_the_logits_of_the_runtime(name: str, emulated: Path, wr
 def test_images_keep_their_order_and_any_strides(
     emulated: Path, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(device, "_cores", lambda: 3)
     path, images = written("onnx", "int8"), micro().images.numpy()
     expected = logits(TARGETS["onnx"].load(path, 1))
     np.testing.assert_array_equal(_device().logits("onnx", path, np.asfortranarray(images), QUIET), expected)
