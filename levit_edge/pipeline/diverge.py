@@ -13,8 +13,8 @@ A layer departs when
 
 A step is the layer's scale, or 1/255 of its range where it is stored as float. A runtime that is right rounds a tie the
 other way here and there, by one step, and float16 adds to that; a wrong weight or a dropped bias costs many steps in
-its own layer and nothing in the others. Faults below the limits go unseen, a zero point that is 1 off among them where it
-weighs less.
+its own layer and nothing in the others. Faults below the limits go unseen, a zero point that is 1 off among them
+where it weighs less.
 """
 
 from __future__ import annotations
