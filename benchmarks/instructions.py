@@ -20,16 +20,16 @@ import numpy as np
 
 from benchmarks import host, stock
 from levit_edge.demo import demo_checkpoint
+from levit_edge.devices import Device, Kernel, open_device
+from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_names
 from levit_edge.errors import LevitEdgeError
 from levit_edge.pipeline.images import open_images
-from levit_edge.pipeline.judge import one_torch_thread
+from levit_edge.pipeline.load import load_subject
 from levit_edge.pipeline.on_device import runtimes
 from levit_edge.pipeline.options import BuildOptions
-from levit_edge.pipeline.subject import load_subject
+from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET
-from targets.base import Image
-from targets.devices import Device, Kernel, open_device
-from targets.devices.qemu.cpus import DEFAULT_CPU, cpu_names
+from targets.target import Image
 
 PAGE = "INSTRUCTIONS.md"
 MILLION = 1e6

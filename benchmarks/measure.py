@@ -10,10 +10,10 @@ import torch
 from benchmarks.entry import Entry
 from benchmarks.stock import Published
 from calibration import Batch
-from levit_edge.accuracy import Accuracy, AccuracyMeter
-from levit_edge.latency import LatencyStats, Speedup, measure, paired_speedup
-from levit_edge.pipeline.judge import WARMUP_ROUNDS, run_each
-from targets.base import Image
+from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
+from levit_edge.metrics.latency import LatencyStats, Speedup, measure, paired_speedup
+from levit_edge.pipeline.verify import WARMUP_ROUNDS, run_each
+from targets.target import Image
 
 OURS = ("ours-onnxruntime-int8", "ours-executorch-int8")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.entry import Entry, Precision, file_size
 from benchmarks.stock import Images
-from targets.base import Image, Logits
+from targets.target import Image, Logits
 
 NEEDED = ("nncf", "openvino")
 

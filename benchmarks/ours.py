@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.entry import Entry, Family, Precision, file_size
-from levit_edge.bundle import Bundle, open_bundle
+from levit_edge.bundle.manifest import Bundle, open_bundle
 from levit_edge.demo import DEMO_CHECKPOINT
 from levit_edge.errors import InputError
 from targets.registry import target

@@ -23,9 +23,9 @@ from calibration import Batch
 from levit_edge.demo import demo_checkpoint
 from levit_edge.errors import LevitEdgeError
 from levit_edge.pipeline.images import Images, Selection, open_images
-from levit_edge.pipeline.judge import one_torch_thread
+from levit_edge.pipeline.load import load_subject
 from levit_edge.pipeline.options import BuildOptions
-from levit_edge.pipeline.subject import load_subject
+from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.host import Host
 from benchmarks.measure import OURS, Row, float_twin
-from levit_edge.latency import Speedup
+from levit_edge.metrics.latency import Speedup
 
 MB = 1e6
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from benchmarks.entry import Entry, file_size
-from levit_edge.model import AttentionCore, Levit
-from targets import ort, xnnpack
-from targets.base import INPUT_NAME, OUTPUT_NAME
+from levit_edge.families.levit.model import AttentionCore, Levit
+from targets.ort import target as ort
+from targets.target import INPUT_NAME, OUTPUT_NAME
+from targets.xnnpack import target as xnnpack
 
 Images = NDArray[np.float32]
 

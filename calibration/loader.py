@@ -16,7 +16,7 @@ from calibration.dataset import ImageItem, ImageSet
 from calibration.decoding import BadImageError, decode
 from calibration.preprocess import Inputs, Pixels, check_size, normalize, to_pixels
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
 
 AHEAD_PER_WORKER = 2
 UNKNOWN_CLASS = -1

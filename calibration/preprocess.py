@@ -11,7 +11,7 @@ from PIL import Image
 from calibration.decoding import check_area
 from calibration.modes import to_channels
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
 
 Pixels = npt.NDArray[np.uint8]
 Inputs = npt.NDArray[np.float32]

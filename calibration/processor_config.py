@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resampling
+from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resampling
 
 PROCESSORS = ("LevitImageProcessor", "LevitImageProcessorFast", "LevitImageProcessorPil", "LevitFeatureExtractor")
 _PIL_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # index = Pillow's number

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from calibration.dataset import ImageItem, ImageSet
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
 
 _HASH_SCHEME = b"levit-edge calibration 1"
 

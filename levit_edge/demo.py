@@ -6,8 +6,8 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from levit_edge.checkpoint import Checkpoint, load_checkpoint
 from levit_edge.errors import MissingComponentError
+from levit_edge.families.levit.checkpoint import Checkpoint, load_checkpoint
 
 DEMO_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DEMO_CHECKPOINT = "levit_128s_cifar10.safetensors"

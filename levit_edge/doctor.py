@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from levit_edge.results import Availability, DoctorReport, DoctorRow
+from levit_edge.report.answers import Availability, DoctorReport, DoctorRow
 
 DISTRIBUTION = "levit-edge"
 

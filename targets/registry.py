@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from levit_edge.errors import InputError
-from targets import mlcheck, mlprogram, ort, xnnpack
-from targets.base import Target
+from targets.coreml import target as mlprogram
+from targets.coreml import verify as mlcheck
+from targets.ort import target as ort
+from targets.target import Target
+from targets.xnnpack import target as xnnpack
 
 TARGETS: dict[str, Target] = {
     target.name: target

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from levit_edge.checkpoint import from_module
-from levit_edge.config import LevitConfig
-from levit_edge.fuse import FusedLevit, fuse
+from levit_edge.families.levit.checkpoint import from_module
+from levit_edge.families.levit.config import LevitConfig
+from levit_edge.families.levit.fuse import FusedLevit, fuse
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
 from quantize.statistics import Histogram
 from targets.registry import TARGETS
-from tests.levit_edge.levits import hf_model, image, tiny_config
+from tests.levit_edge.families.levit.levits import hf_model, image, tiny_config
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default

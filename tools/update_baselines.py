@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from levit_edge.bundle.files import write_json
 from levit_edge.errors import InputError
-from levit_edge.files import write_json
-from levit_edge.instructions import ArmInstructions
-from levit_edge.report import Report, TargetReport, load_report
+from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.report.schema import Report, TargetReport, load_report
 
 BASELINES = Path(__file__).parents[1] / "tests" / "baselines"
 

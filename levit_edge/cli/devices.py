@@ -32,7 +32,7 @@ def add(device: DeviceName, mirror: Mirror = None, as_json: opt.AsJson = False) 
     """
     _check(device)
     with working() as progress:
-        from targets.devices import add_qemu
+        from levit_edge.devices import add_qemu
 
         machine = add_qemu(mirror, progress)
     from levit_edge.cli import output, view
@@ -46,8 +46,8 @@ def remove(device: DeviceName, as_json: opt.AsJson = False) -> int:
     """Delete an emulated machine."""
     _check(device)
     from levit_edge.cli import output
-    from levit_edge.results import RemovedDevice
-    from targets.devices import remove_qemu
+    from levit_edge.devices import remove_qemu
+    from levit_edge.report.answers import RemovedDevice
 
     removed = RemovedDevice(name=device, freed_bytes=remove_qemu())
     text = f"{device}: {removed.freed_bytes / 1e6:.0f} MB freed" if removed.freed_bytes else f"{device} was not there"

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
-from levit_edge.files import clear_os_errors, json_text
+from levit_edge.bundle.files import clear_os_errors, json_text
 
 _WIDTH_OF_A_FILE = 160
 

@@ -102,13 +102,13 @@ def gate(
     as_json: opt.AsJson = False,
 ) -> int:
     """Check the figures of a report against limits, and against an earlier report."""
-    from levit_edge.check import check_report
+    from levit_edge.bundle.files import write_text
     from levit_edge.cli import output, view
-    from levit_edge.files import write_text
-    from levit_edge.junit import to_junit
-    from levit_edge.report import load_report
-    from levit_edge.results import GateCheck
-    from levit_edge.thresholds import load_thresholds
+    from levit_edge.gates.gate import check_report
+    from levit_edge.gates.junit import to_junit
+    from levit_edge.gates.limits import load_thresholds
+    from levit_edge.report.answers import GateCheck
+    from levit_edge.report.schema import load_report
 
     changes = None if thresholds is None else load_thresholds(thresholds)
     earlier = None if baseline is None else load_report(baseline)
@@ -158,7 +158,7 @@ def predict(bundle: opt.BundlePath, images: opt.ImagePaths, as_json: opt.AsJson 
 
         predictions = pipeline.predict(bundle, images)
     from levit_edge.cli import output, view
-    from levit_edge.results import Predictions
+    from levit_edge.report.answers import Predictions
 
     answer = Predictions(bundle=str(bundle), images=predictions)
     output.emit_json(answer) if as_json else output.emit(*view.predictions(answer))
@@ -168,8 +168,8 @@ def predict(bundle: opt.BundlePath, images: opt.ImagePaths, as_json: opt.AsJson 
 def doctor(as_json: opt.AsJson = False) -> int:
     """Show which targets and devices work here, and what adds the missing ones."""
     from levit_edge.cli import output, view
+    from levit_edge.devices import qemu_row
     from levit_edge.doctor import examine
-    from targets.devices import qemu_row
 
     diagnosis = examine(__version__, qemu_row())
     output.emit_json(diagnosis) if as_json else output.emit(*view.doctor(diagnosis))

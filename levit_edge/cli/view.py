@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.table import Table
 
-from levit_edge.report import GateResult, Report
-from levit_edge.report_view import (
-    accuracy_rows,
-    closeness_text,
-    gate_row,
-    instruction_rows,
-    kernel_rows,
-    latency_rows,
-    summary_table,
-)
-from levit_edge.results import (
+from levit_edge.report.answers import (
     AddedDevice,
     BenchResult,
     DoctorReport,
@@ -30,6 +20,16 @@ from levit_edge.results import (
     Prediction,
     Predictions,
 )
+from levit_edge.report.markdown import (
+    accuracy_rows,
+    closeness_text,
+    gate_row,
+    instruction_rows,
+    kernel_rows,
+    latency_rows,
+    summary_table,
+)
+from levit_edge.report.schema import GateResult, Report
 
 if TYPE_CHECKING:  # needs torch, which a gate or a doctor does not
     from levit_edge.pipeline.diverge import Divergence, LayerRow

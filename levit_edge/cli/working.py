@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from levit_edge.cli.logs import is_verbose, refuse_huge_images
 from levit_edge.errors import LevitEdgeError
-from levit_edge.native_output import clean_stdout
 from levit_edge.progress import Progress
+from targets.native_output import clean_stdout
 
 
 @contextmanager

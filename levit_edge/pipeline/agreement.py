@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 import torch
 
 from calibration import Batch
-from levit_edge.agreement import Agreement, Participant, agreement
-from levit_edge.gates import UNDECIDED, tolerated_events
-from levit_edge.pipeline.judge import PARALLEL_RUNNERS, run_each
-from levit_edge.pipeline.lowering import Lowered, run_program
+from levit_edge.gates.absolute import UNDECIDED, tolerated_events
+from levit_edge.metrics.agreement import Agreement, Participant, agreement
+from levit_edge.pipeline.load import Subject
+from levit_edge.pipeline.lower import Lowered, run_program
 from levit_edge.pipeline.on_device import DeviceMeter, DeviceRunner
-from levit_edge.pipeline.subject import Subject
+from levit_edge.pipeline.verify import PARALLEL_RUNNERS, run_each
 from levit_edge.progress import Progress
-from levit_edge.report import DeviceAccuracy
-from targets.base import Image, Logits
+from levit_edge.report.schema import DeviceAccuracy
+from targets.target import Image, Logits
 
 AGREEMENT_IMAGES = 200
 SAME_ANSWERS_PCT = 99.0

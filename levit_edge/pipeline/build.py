@@ -10,28 +10,28 @@ from pathlib import Path
 
 import torch
 
-from levit_edge.accuracy import Accuracy
-from levit_edge.bundle import MANIFEST_NAME, CalibrationInfo
+from levit_edge.bundle.files import size_bytes, write_text
+from levit_edge.bundle.manifest import MANIFEST_NAME, CalibrationInfo
+from levit_edge.bundle.publish import staged_outputs
+from levit_edge.devices import Device, open_device
 from levit_edge.errors import InputError
-from levit_edge.files import size_bytes, write_text
-from levit_edge.gates import evaluate as evaluate_gates
+from levit_edge.families.weights import shorten
+from levit_edge.gates.absolute import evaluate as evaluate_gates
+from levit_edge.gates.limits import load_thresholds, thresholds_for
+from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.pipeline.images import NUMERICS, Images, open_images
-from levit_edge.pipeline.judge import one_torch_thread
-from levit_edge.pipeline.lowering import Lowered, describe, lower_target
-from levit_edge.pipeline.measuring import Measured, measure
+from levit_edge.pipeline.load import Subject, load_subject
+from levit_edge.pipeline.lower import Lowered, describe, lower_target
+from levit_edge.pipeline.measure import Measured, measure
 from levit_edge.pipeline.on_device import runtimes
 from levit_edge.pipeline.options import BuildOptions
-from levit_edge.pipeline.subject import Subject, load_subject
+from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET, Progress
-from levit_edge.report import Calibration, Delegation, Host, Model, Report, TargetReport
-from levit_edge.report_view import render_markdown
-from levit_edge.staging import staged_outputs
-from levit_edge.thresholds import load_thresholds, thresholds_for
-from levit_edge.weights import shorten
+from levit_edge.report.markdown import render_markdown
+from levit_edge.report.schema import Calibration, Delegation, Host, Model, Report, TargetReport
 from quantize.flow import calibrate
 from quantize.recipes import Recipe, load_recipe
 from quantize.statistics import Histogram
-from targets.devices import Device, open_device
 from targets.registry import TARGETS, target
 
 NUMERICS_ONLY = "no image was left to evaluate on: only the numerics were verified, not the accuracy"

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from calibration import check_size, image_pixels, normalize
-from levit_edge.bundle import PROGRAM_NAME, Bundle, open_bundle
+from levit_edge.bundle.files import clear_os_errors
+from levit_edge.bundle.manifest import PROGRAM_NAME, Bundle, open_bundle
 from levit_edge.errors import InputError, LevitEdgeError
-from levit_edge.files import clear_os_errors
-from levit_edge.pipeline.judge import one_torch_thread, sqnr_db
-from targets.base import Image, Logits
-from targets.taps import Affine, Layer, check_aligned, probe
-from targets.taps import program as program_tap
+from levit_edge.pipeline.verify import one_torch_thread, sqnr_db
+from targets.program import Affine, Layer, check_aligned, probe
+from targets.program import replay as program_tap
+from targets.target import Image, Logits
 
 MOST_STEPS = 3.0
 MEAN_STEPS = 0.25

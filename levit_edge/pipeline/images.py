@@ -12,12 +12,12 @@ import numpy as np
 
 from calibration import Batch, ImageItem, ImageSet, Loader, load, open_dataset, remainder, sample
 from calibration import calibration_hash as hash_items
-from levit_edge.bundle import CalibrationInfo
+from levit_edge.bundle.manifest import CalibrationInfo
 from levit_edge.demo import CALIBRATION_FOLDER, EVALUATION_FOLDER, demo_archive
 from levit_edge.errors import InputError
+from levit_edge.families.preprocessing import Preprocessing
+from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.options import BuildOptions
-from levit_edge.pipeline.subject import Subject
-from levit_edge.preprocessing import Preprocessing
 from levit_edge.progress import Progress
 
 log = logging.getLogger(__name__)

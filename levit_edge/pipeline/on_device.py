@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from calibration import Batch
-from levit_edge.accuracy import UNKNOWN_CLASS, AccuracyMeter
-from levit_edge.agreement import Closeness
+from levit_edge.devices.device import Device
 from levit_edge.errors import InputError
-from levit_edge.instructions import ArmInstructions
-from levit_edge.pipeline.judge import run_each
+from levit_edge.metrics.accuracy import UNKNOWN_CLASS, AccuracyMeter
+from levit_edge.metrics.agreement import Closeness
+from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.pipeline.verify import run_each
 from levit_edge.progress import Progress
-from levit_edge.report import DeviceAccuracy
-from targets.base import Image, Logits, Runner
-from targets.devices.base import Device
+from levit_edge.report.schema import DeviceAccuracy
+from targets.target import Image, Logits, Runner
 
 COUNTED_RUNS = 5
 DEVICE_BATCH = 256  # images at a time: starting the emulator costs as much as several of them

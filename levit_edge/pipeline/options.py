@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
+from levit_edge.devices.device import LOCAL
 from levit_edge.errors import InputError
-from targets.devices.base import LOCAL
 from targets.registry import TARGETS, target
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from calibration import Batch, load, open_dataset, sample
-from levit_edge.accuracy import Accuracy
-from levit_edge.bundle import Bundle, open_bundle, read_golden
+from levit_edge.bundle.files import size_bytes
+from levit_edge.bundle.manifest import Bundle, open_bundle, read_golden
 from levit_edge.demo import DEMO_CHECKPOINT, EVALUATION_FOLDER, demo_archive
+from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
-from levit_edge.files import size_bytes
-from levit_edge.gates import evaluate as evaluate_gates
+from levit_edge.gates.absolute import evaluate as evaluate_gates
+from levit_edge.gates.limits import thresholds_for
+from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.pipeline.diverge import read_image
 from levit_edge.pipeline.images import BATCH, check_classes
-from levit_edge.pipeline.judge import accuracies, one_torch_thread, paired_latency, run_each
 from levit_edge.pipeline.on_device import (
     COUNTED_RUNS,
     DEVICE_BATCH,
@@ -26,13 +27,12 @@ from levit_edge.pipeline.on_device import (
     device_accuracy,
     runtimes,
 )
+from levit_edge.pipeline.verify import accuracies, one_torch_thread, paired_latency, run_each
 from levit_edge.progress import QUIET, Progress
-from levit_edge.report import DeviceAccuracy, GateResult, TargetReport
-from levit_edge.results import BenchResult, BenchRow, Evaluation, Inspection, LabelScore, Prediction
-from levit_edge.thresholds import thresholds_for
-from targets.base import Logits, Runner
-from targets.devices import LOCAL, Device, open_device
+from levit_edge.report.answers import BenchResult, BenchRow, Evaluation, Inspection, LabelScore, Prediction
+from levit_edge.report.schema import DeviceAccuracy, GateResult, TargetReport
 from targets.registry import target
+from targets.target import Logits, Runner
 
 TIMED_RUNS = 60
 MAX_COUNTED_RUNS = 1000  # the emulator's counter has room for 4096 phases

@@ -11,11 +11,12 @@ import pytest
 from calibration import ImageItem, calibration_hash, open_dataset, sample
 from calibration.classes import class_indices, imagenet_wnids
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
+from tests.places import SHARED
 
 Write = Callable[[Path, dict[str, bytes]], Path]
 LABELS = ("frog", "cat", "dog")
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED_DATA = SHARED / "data"
 TSV = "filename\tclass\n" + "".join(f"{number}.png\t{kind}\n" for number, kind in enumerate(("cat", "dog", "cat")))
 
 
@@ -207,7 +208,7 @@ def test_imagenet_folders_without_wnids_in_the_labels() -> None:
 
 
 def test_the_wnids_are_those_of_the_class_table() -> None:
-    table = SHARED / "imagenet_classes.tsv"
+    table = SHARED_DATA / "imagenet_classes.tsv"
     if not table.is_file():
         pytest.skip("the ImageNet class table is not beside the repository")
     rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
@@ -215,7 +216,7 @@ def test_the_wnids_are_those_of_the_class_table() -> None:
 
 
 def test_a_wrapped_zip_of_real_images() -> None:
-    path = SHARED / "cifar10-test-2000.zip"
+    path = SHARED_DATA / "cifar10-test-2000.zip"
     if not path.is_file():
         pytest.skip("the CIFAR-10 images are not beside the repository")
     labels = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

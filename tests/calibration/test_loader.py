@@ -27,7 +27,7 @@ from calibration import (
 from calibration.loader import AHEAD_PER_WORKER
 from calibration.preprocess import Pixels
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
 
 MakePhoto = Callable[..., Image.Image]
 Encode = Callable[..., bytes]

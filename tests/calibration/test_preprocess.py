@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,11 @@ from transformers.models.levit.image_processing_pil_levit import LevitImageProce
 from calibration import check_size, default_preprocessing, normalize, preprocessing_from_hf, to_pixels
 from calibration.decoding import MAX_PIXELS
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
+from tests.places import SHARED
 
 MakePhoto = Callable[..., Image.Image]
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-samples"
+REAL = SHARED / "data" / "imagenet-samples"
 SIZES = {
     "portrait": (330, 250),
     "landscape": (250, 375),

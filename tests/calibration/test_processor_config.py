@@ -10,7 +10,7 @@ from transformers.models.levit.image_processing_pil_levit import LevitImageProce
 
 from calibration import default_preprocessing, preprocessing_from_hf
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import IMAGENET_MEAN, Preprocessing
+from levit_edge.families.preprocessing import IMAGENET_MEAN, Preprocessing
 
 
 def test_an_empty_config_gives_the_defaults() -> None:

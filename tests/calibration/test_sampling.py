@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from calibration import ImageItem, calibration_hash, open_dataset, remainder, sample
 from levit_edge.errors import InputError
-from levit_edge.preprocessing import Preprocessing
+from levit_edge.families.preprocessing import Preprocessing
 
 Write = Callable[[Path, dict[str, bytes]], Path]
 

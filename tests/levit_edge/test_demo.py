@@ -17,7 +17,7 @@ from calibration import default_preprocessing, image_pixels, load, normalize, op
 from levit_edge import demo
 from levit_edge.demo import CALIBRATION_FOLDER, DEMO_ARCHIVE, DEMO_CHECKPOINT, DEMO_LABELS, EVALUATION_FOLDER
 from levit_edge.errors import MissingComponentError
-from tests.levit_edge.levits import DATA
+from tests.levit_edge.families.levit.levits import DATA
 
 ASSETS = Path(demo.__file__).parent / "assets"
 CALIBRATION_COUNTS = {25, 26}

@@ -12,10 +12,10 @@ import pytest
 
 from levit_edge import __version__, doctor
 from levit_edge.cli import run
-from levit_edge.results import DoctorRow
-from levit_edge.thresholds import TARGETS
-from targets.devices.qemu.folder import CACHE_VARIABLE
-from tests.levit_edge.commands import Captured
+from levit_edge.devices.qemu.folder import CACHE_VARIABLE
+from levit_edge.gates.limits import TARGETS
+from levit_edge.report.answers import DoctorRow
+from tests.levit_edge.cli.commands import Captured
 
 LIMITS = {"torch": "==2.13.*", "onnxruntime": ">=1.27"}
 
@@ -64,7 +64,7 @@ def test_the_emulated_machine_speaks_for_itself(installed: dict[str, str]) -> No
 def test_the_verb_shows_what_the_emulated_machine_says(
     as_json: bool, monkeypatch: pytest.MonkeyPatch, capfd: Captured
 ) -> None:
-    monkeypatch.setattr("targets.devices.qemu_row", lambda: EMULATED)
+    monkeypatch.setattr("levit_edge.devices.qemu_row", lambda: EMULATED)
     assert run(["doctor", *(["--json"] if as_json else [])]) == 0
     out = capfd.readouterr().out
     if as_json:

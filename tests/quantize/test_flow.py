@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from levit_edge.pipeline.judge import sqnr_db
+from levit_edge.pipeline.verify import sqnr_db
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
 from quantize.roles import LAYERS, aten

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from levit_edge.pipeline.judge import sqnr_db
+from levit_edge.pipeline.verify import sqnr_db
 from quantize.flow import calibrate, quantize, trace
 from quantize.hardswish import constant_value
 from quantize.recipes import RECIPES

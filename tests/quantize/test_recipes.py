@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.thresholds import TARGETS as GATED
-from levit_edge.thresholds import default_thresholds
+from levit_edge.gates.limits import TARGETS as GATED
+from levit_edge.gates.limits import default_thresholds
 from quantize.recipes import RECIPES, Recipe, load_recipe
 from quantize.scheme import Role
 from targets.registry import TARGETS

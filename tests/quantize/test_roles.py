@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from levit_edge.checkpoint import from_module
-from levit_edge.fuse import fuse
+from levit_edge.families.levit.checkpoint import from_module
+from levit_edge.families.levit.fuse import fuse
 from quantize.flow import trace
 from quantize.roles import is_constant, is_move, role, source
 from quantize.scheme import Role
-from tests.levit_edge.levits import hf_model, image, tiny_config
+from tests.levit_edge.families.levit.levits import hf_model, image, tiny_config
 from tests.programs import ATTENTIONS, CONVS, HARDSWISHES, LINEARS, micro
 
 _RESIDUALS = 4  # an attention and three MLPs; what subsamples has none

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from levit_edge.devices import LOCAL, add_qemu, open_device
+from levit_edge.devices.qemu.emulator import EMULATOR, INSTALL_EMULATOR
+from levit_edge.devices.qemu.folder import CACHE_VARIABLE
 from levit_edge.errors import MissingComponentError
 from levit_edge.pipeline import BuildOptions, build
-from levit_edge.report import Report
-from targets.devices import LOCAL, add_qemu, open_device
-from targets.devices.qemu.emulator import EMULATOR, INSTALL_EMULATOR
-from targets.devices.qemu.folder import CACHE_VARIABLE
+from levit_edge.report.schema import Report
+from tests.places import BASELINES
 
 EMULATED = "qemu-arm64"
-BASELINES = Path(__file__).parents[1] / "baselines"
 
 
 def read_baseline(name: str) -> dict[str, Any]:

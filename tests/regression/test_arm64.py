@@ -10,13 +10,13 @@ from statistics import median
 import numpy as np
 import pytest
 
-from levit_edge.bundle import open_bundle, read_golden
+from levit_edge.bundle.manifest import open_bundle, read_golden
 from levit_edge.cli import run
+from levit_edge.devices import Device, add_qemu, open_device, qemu_row
+from levit_edge.devices.qemu.cpus import cpu_names
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import QUIET
-from levit_edge.report import Report
-from targets.devices import Device, add_qemu, open_device, qemu_row
-from targets.devices.qemu.cpus import cpu_names
+from levit_edge.report.schema import Report
 from targets.registry import TARGETS
 from tests.programs import micro, quantized
 from tests.targets.models import logits

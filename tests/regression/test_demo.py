@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from levit_edge.accuracy import Accuracy
-from levit_edge.gates import evaluate
+from levit_edge.gates.absolute import evaluate
+from levit_edge.gates.limits import Thresholds
+from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.pipeline import BuildOptions, build
-from levit_edge.report import Report
-from levit_edge.thresholds import Thresholds
+from levit_edge.report.schema import Report
 from targets.registry import TARGETS
 from tests.regression.conftest import read_baseline
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from levit_edge.config import VARIANTS, numbered_labels, variant_config
+from levit_edge.families.levit.config import VARIANTS, numbered_labels, variant_config
 from levit_edge.pipeline import BuildOptions, build
 from targets.registry import TARGETS
-from tests.levit_edge.levits import hf_model
+from tests.levit_edge.families.levit.levits import hf_model
+from tests.places import SHARED
 
-PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "imagenet-samples"
+PHOTOGRAPHS = SHARED / "data" / "imagenet-samples"
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from levit_edge.results import Precision
+from levit_edge.report.answers import Precision
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
-from targets.base import Contents, Runner
 from targets.registry import TARGETS
+from targets.target import Contents, Runner
 from tests.programs import micro
 
 FLOAT_TOLERANCE = 1e-4

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from levit_edge.bundle.files import sha256_path
 from levit_edge.errors import InputError
-from levit_edge.files import sha256_path
 from quantize.scheme import Role
-from targets.base import operator_rows
 from targets.registry import TARGETS, target
+from targets.target import operator_rows
+from tests.places import ROOT
 from tests.targets.conftest import Written
-
-ROOT = Path(__file__).parents[2]
 
 _LOWER = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from levit_edge.files import sha256_path
+from levit_edge.bundle.files import sha256_path
 from targets.registry import TARGETS
 from tests.programs import quantized
 hashes = {}

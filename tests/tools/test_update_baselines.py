@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
-from tests.levit_edge import reports
+from tests.levit_edge.report import reports
 from tools.update_baselines import main, update
 
 

@@ -1,0 +1,1 @@
+"""Bundles: what lies in one, and how it is published whole or not at all."""

@@ -1,0 +1,195 @@
+"""A bundle: one folder with a model file, its float reference and quantized program, golden values and a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from levit_edge.bundle.files import clear_os_errors, files_below, json_text, sha256_file, write_text
+from levit_edge.bundle.golden import GOLDEN_NAME, Golden, read_golden, write_golden
+from levit_edge.errors import InputError
+from levit_edge.families.preprocessing import Preprocessing
+
+SCHEMA_VERSION: Literal[1] = 1
+MANIFEST_NAME = "manifest.json"
+PROGRAM_NAME = "program.pt2"  # the quantized program in torch that the model file was lowered from
+OPTIONAL = ".pt2"  # need not travel to the device
+
+__all__ = [
+    "GOLDEN_NAME",
+    "MANIFEST_NAME",
+    "PROGRAM_NAME",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "CalibrationInfo",
+    "Golden",
+    "Manifest",
+    "ModelInfo",
+    "RecipeInfo",
+    "TensorSpec",
+    "open_bundle",
+    "read_golden",
+    "write_golden",
+    "write_manifest",
+]
+
+
+def _hidden(name: str) -> bool:
+    """True for what desktops leave in folders, such as .DS_Store."""
+    return name.rpartition("/")[2].startswith(".")
+
+
+def _inside(name: str) -> str:
+    """Only a relative path with slashes that stays in the bundle."""
+    parts = name.split("/")
+    if "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r} is not a relative path inside the bundle")
+    return name
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RelativePath = Annotated[str, AfterValidator(_inside)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelInfo(_Entry):
+    """The checkpoint that the bundle was built from; ``sha256`` covers its weights."""
+
+    variant: str
+    source: str
+    sha256: Sha256
+    parameters: int = Field(ge=0)
+
+
+class TensorSpec(_Entry):
+    """One input or output. ``layout`` names the dimensions (``NCHW``, ``NC``); ``range`` is (low, high), as usual."""
+
+    name: str = Field(min_length=1)
+    dtype: str
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    layout: str
+    range: tuple[float, float] | None = None
+
+
+class RecipeInfo(_Entry):
+    """The recipe by name, and everything it was set to."""
+
+    name: str
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class CalibrationInfo(_Entry):
+    """The images that chose the scales; ``sha256`` covers them and the preprocessing."""
+
+    source: str
+    sha256: Sha256
+    seed: int
+    samples: int = Field(ge=0)
+
+
+class Manifest(_Entry):
+    """``manifest.json``. ``files`` has the SHA-256 of every file in the bundle but the manifest itself."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    target: str
+    model: ModelInfo
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    recipe: RecipeInfo
+    calibration: CalibrationInfo | None
+    tool_versions: dict[str, str]
+    model_file: RelativePath
+    reference_file: RelativePath
+    files: dict[RelativePath, Sha256] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``: the same manifest always gives the same bytes."""
+        return json_text(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle. Opening reads the manifest only; :meth:`verify` reads the files."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The built model: a file, or a folder for Core ML."""
+        return self.path / self.manifest.model_file
+
+    @property
+    def reference_path(self) -> Path:
+        """The float reference for the same target."""
+        return self.path / self.manifest.reference_file
+
+    def verify(self) -> None:
+        """InputError that names the files which are missing, changed or not listed in the manifest."""
+        with clear_os_errors(self.path):
+            found = {name: path for name, path in files_below(self.path) if name != MANIFEST_NAME and not _hidden(name)}
+            listed = self.manifest.files
+            problems = {
+                "missing": sorted(name for name in listed.keys() - found.keys() if not name.endswith(OPTIONAL)),
+                "changed": sorted(
+                    name for name in listed.keys() & found.keys() if listed[name] != sha256_file(found[name])
+                ),
+                "not in the manifest": sorted(found.keys() - listed.keys()),
+            }
+        if any(problems.values()):
+            text = "; ".join(f"{problem}: {_shorten(names)}" for problem, names in problems.items() if names)
+            raise InputError(f"{self.path} is not the bundle that was built: {text}")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write ``manifest.json`` with the hash of every other file in ``folder``; gives back what was written."""
+    with clear_os_errors(folder):
+        hashes = {name: sha256_file(path) for name, path in files_below(folder) if name != MANIFEST_NAME}
+    for name in (manifest.model_file, manifest.reference_file):
+        if not any(file == name or file.startswith(f"{name}/") for file in hashes):
+            raise ValueError(f"{folder} has no {name}, which the manifest names")
+    complete = Manifest.model_validate(manifest.model_dump() | {"files": hashes})
+    write_text(folder / MANIFEST_NAME, complete.to_json())
+    return complete
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read a bundle's manifest; InputError when ``path`` is missing, no bundle, or written by another schema."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; name the folder of a bundle, such as dist/onnx")
+    manifest = path / MANIFEST_NAME
+    if not manifest.is_file():
+        raise InputError(f"{path} is not a bundle: it has no {MANIFEST_NAME}; name a folder such as dist/onnx")
+    try:
+        with clear_os_errors(manifest):
+            text = manifest.read_text(encoding="utf-8")
+        return Bundle(path, Manifest.model_validate_json(text))
+    except UnicodeDecodeError:
+        raise InputError(f"{manifest} is not UTF-8 text") from None
+    except ValidationError as error:
+        raise InputError(f"{manifest} {_reason(error)}") from None
+
+
+def _shorten(names: list[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def _reason(error: ValidationError) -> str:
+    problems = error.errors()
+    schema: Any = next((problem for problem in problems if problem["loc"] == ("schema_version",)), None)
+    if schema is not None:
+        return f"has schema_version {schema['input']!r}; this levit-edge reads {SCHEMA_VERSION}: build it again"
+    if problems[0]["type"] == "json_invalid":
+        return f"is not JSON: {problems[0]['msg']}"
+    place = ".".join(str(part) for part in problems[0]["loc"])
+    return f"is not the manifest of a bundle: {place}: {problems[0]['msg']}"

@@ -1,0 +1,1 @@
+"""Limits, verdicts and the statistics behind them: pure checks of a report."""

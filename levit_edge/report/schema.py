@@ -1,0 +1,214 @@
+"""``report.json``: what a build measured, as data. How it is shown to a person is in ``levit_edge.report.markdown``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from levit_edge.bundle.files import json_text
+from levit_edge.errors import InputError
+from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.metrics.agreement import Agreement, Closeness
+from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.metrics.latency import LatencyStats, Speedup
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Verdict = Literal["passed", "failed", "not measured"]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Host(_Entry):
+    """The machine that built and measured."""
+
+    system: str
+    machine: str
+    processor: str
+    cpu_count: int = Field(ge=1)
+    python: str
+
+
+class Model(_Entry):
+    """The checkpoint. ``source`` is what the user named (never an absolute path of the build machine)."""
+
+    variant: str
+    source: str
+    sha256: str
+    image_size: int = Field(ge=1)
+    num_labels: int = Field(ge=0)
+    parameters: int = Field(ge=0)
+
+
+class Calibration(_Entry):
+    """The images that chose the scales. ``sha256`` covers the sampled images and the preprocessing."""
+
+    source: str
+    samples: int = Field(ge=0)
+    seed: int
+    sha256: str
+    skipped_images: tuple[str, ...] = ()
+
+
+class Milliseconds(_Entry):
+    """One runner's times."""
+
+    median: float = Field(gt=0)
+    p90: float = Field(gt=0)
+
+
+class Latency(_Entry):
+    """Paired times of the float reference and of the built model (``int8_ms``, whatever its recipe).
+
+    ``speedup`` is the median of the rounds' ratios and ``speedup_low``..``speedup_high`` its 95 % interval. All this is
+    of this host; ``arm64`` are the instructions of both on an emulated processor, where one was used.
+    """
+
+    runtime: str
+    threads: int = Field(ge=1)
+    runs: int = Field(ge=1)
+    fp32_ms: Milliseconds
+    int8_ms: Milliseconds
+    speedup: float = Field(gt=0)
+    speedup_low: float = Field(gt=0)
+    speedup_high: float = Field(gt=0)
+    arm64: ArmInstructions | None = None
+
+    @classmethod
+    def of(cls, *, runtime: str, threads: int, fp32: LatencyStats, int8: LatencyStats, speedup: Speedup) -> Latency:
+        """The entry for one paired measurement."""
+        return cls(
+            runtime=runtime,
+            threads=threads,
+            runs=len(fp32.samples),
+            fp32_ms=Milliseconds(median=fp32.median_ms, p90=fp32.p90_ms),
+            int8_ms=Milliseconds(median=int8.median_ms, p90=int8.p90_ms),
+            speedup=speedup.median,
+            speedup_low=speedup.low,
+            speedup_high=speedup.high,
+        )
+
+
+class DeviceAccuracy(_Entry):
+    """Accuracy with the kernels of another processor, against the float model.
+
+    ``local`` says how close the same file's answers are to those of this host's runtime, its reference.
+    """
+
+    accuracy: Accuracy
+    local: Closeness
+
+
+class Delegation(_Entry):
+    """What runs where: delegated partitions, operators in int8, in float, and left to the slow reference kernels.
+
+    ``delegates`` is None for a runtime that has no such thing.
+    """
+
+    delegates: int | None = Field(ge=0)
+    int8_ops: int = Field(ge=0)
+    float_ops: int = Field(ge=0)
+    fallback_ops: int = Field(ge=0)
+
+
+class GateResult(_Entry):
+    """One check. ``passed`` is None, and so is ``value``, when the value was not measured: skipped is not passed."""
+
+    name: str
+    value: float | None
+    limit: float
+    passed: bool | None
+    note: str = ""
+
+
+class TargetReport(_Entry):
+    """One bundle. ``size_ratio`` is model file / float reference file; figures nobody measured are None.
+
+    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``devices`` has the accuracy on machines
+    other than this one, by the name of the device.
+    """
+
+    bundle: str
+    model_file: str
+    recipe: str
+    recipe_base: str | None = None
+    size_bytes: int = Field(ge=1)
+    fp32_size_bytes: int = Field(ge=1)
+    size_ratio: float = Field(gt=0)
+    accuracy: Accuracy | None = None
+    devices: dict[str, DeviceAccuracy] = Field(default_factory=dict)
+    latency: Latency | None = None
+    delegation: Delegation | None = None
+    gates: tuple[GateResult, ...] = ()
+    tool_versions: dict[str, str] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """``failed`` when any gate failed, ``not measured`` when none could be checked."""
+        return verdict(self.gates)
+
+
+class Report(_Entry):
+    """A whole build; ``targets`` are kept in alphabetical order. ``agreement`` compares all that compute the model."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    host: Host
+    model: Model
+    calibration: Calibration | None
+    targets: dict[str, TargetReport]
+    agreement: Agreement | None = None
+    warnings: tuple[str, ...] = ()
+
+    @field_validator("targets")
+    @classmethod
+    def _in_order(cls, targets: dict[str, TargetReport]) -> dict[str, TargetReport]:
+        return {
+            name: target.model_copy(update={"tool_versions": dict(sorted(target.tool_versions.items()))})
+            for name, target in sorted(targets.items())
+        }
+
+    @property
+    def passed(self) -> bool:
+        """False when a gate of any target failed."""
+        return all(target.verdict != "failed" for target in self.targets.values())
+
+    def to_json(self) -> str:
+        """The text of ``report.json``: the same report always gives the same bytes."""
+        return json_text(self.model_dump(mode="json"))
+
+
+def verdict(gates: tuple[GateResult, ...]) -> Verdict:
+    """``failed`` when any gate failed, ``passed`` when at least one was checked and none failed."""
+    checked = [gate.passed for gate in gates if gate.passed is not None]
+    if not checked:
+        return "not measured"
+    return "passed" if all(checked) else "failed"
+
+
+def load_report(path: Path) -> Report:
+    """Read ``report.json``; InputError when it is missing, not JSON, of another schema, or does not fit the schema."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; a build writes report.json into its output folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a report: {error}") from None
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{path} {_reason(error)}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    first: Any = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return f"is not JSON: {first['msg']}"
+    if place == "schema_version":
+        return f"has schema_version {first['input']!r}; this levit-edge reads {SCHEMA_VERSION}: build it again"
+    return f"is not a levit-edge report: {place}: {first['msg']}"

@@ -1,6 +1,0 @@
-"""A reference interpreter of Core ML programs: judges a ``.mlpackage`` as it lies on disk, without a Mac."""
-
-from targets.mil.program import BATCH_IMAGES, Program, load
-from targets.mil.records import Operation, Precision, Quantization, Traced, Value
-
-__all__ = ["BATCH_IMAGES", "Operation", "Precision", "Program", "Quantization", "Traced", "Value", "load"]

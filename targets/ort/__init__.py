@@ -1,0 +1,1 @@
+"""ARM Linux: ONNX Runtime."""

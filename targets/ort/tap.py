@@ -1,0 +1,84 @@
+"""The layers of an ``.onnx`` as ONNX Runtime computes them: a copy of the graph with more outputs.
+
+A stored layer gives the output of its QuantizeLinear operator: that operator is fused into the integer kernel all the
+same, whereas an integer kernel whose float output is wanted too would not be chosen.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from targets.ort import target as ort
+from targets.program.tap import Kind, Layer, stored
+from targets.target import INPUT_NAME, Image
+
+_KINDS: dict[str, Kind] = {"Conv": "conv", "Gemm": "linear", "MatMul": "matmul"}
+
+
+@dataclass(frozen=True)
+class _Tapped:
+    """One layer of the graph: ``output`` is the tensor to fetch, ``quantize`` the operator that stores it."""
+
+    kind: Kind
+    name: str
+    output: str
+    quantize: Any | None
+
+
+def _tapped(graph: Any) -> list[_Tapped]:
+    constant = {tensor.name for tensor in graph.initializer}
+    constant |= {node.output[0] for node in graph.node if set(node.input) <= constant}
+    found = []
+    for node in graph.node:
+        if node.op_type in _KINDS:
+            kind: Kind = "linear" if node.op_type == "MatMul" and node.input[1] in constant else _KINDS[node.op_type]
+            (name,) = node.output
+            users = [user for user in graph.node if name in user.input]
+            quantize = users[0] if [user.op_type for user in users] == ["QuantizeLinear"] else None
+            found.append(_Tapped(kind, name, quantize.output[0] if quantize is not None else name, quantize))
+    return found
+
+
+def _layer(tapped: _Tapped, data: np.ndarray[Any, Any], graph: Any) -> Layer:
+    from onnx import numpy_helper
+
+    if tapped.quantize is None:
+        return Layer(tapped.kind, tapped.name, data)
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name in tapped.quantize.input}
+    scale, zero_point = (numpy_helper.to_array(constants[name]) for name in tapped.quantize.input[1:])
+    lowest = int(np.iinfo(data.dtype).min)
+    return stored(tapped.kind, tapped.name, data, float(scale), int(zero_point), lowest)
+
+
+def add_outputs(model: Any) -> list[_Tapped]:
+    """Make every layer of an ONNX model an output, in place; gives back the layers, in the order of execution."""
+    import onnx
+
+    layers = _tapped(model.graph)
+    outputs = {output.name for output in model.graph.output}
+    for layer in layers:
+        if layer.output not in outputs:
+            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(layer.output))
+    return layers
+
+
+def tap(path: Path, image: Image) -> tuple[Layer, ...]:
+    """Every layer of the ``.onnx`` on ``image`` float32 [1, C, H, W], as this host's ONNX Runtime computes it.
+
+    Raises InputError when ``path`` is not a model that ONNX Runtime can load.
+    """
+    import onnx
+
+    ort.load(path, 1)  # names a damaged file by its own path
+    model = onnx.load(path)
+    layers = add_outputs(model)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        onnx.save(model, copy)
+        values = ort.session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
+    return tuple(_layer(layer, data, model.graph) for layer, data in zip(layers, values, strict=True))

@@ -1,9 +1,0 @@
-"""Taps: what every layer of a model file really computes in its runtime, for one image.
-
-Nothing of the file is computed anew: each tap runs the file itself, with more of its tensors shown.
-"""
-
-from targets.taps.base import Affine, Kind, Layer, check_aligned
-from targets.taps.probes import PROBES, Probe, probe
-
-__all__ = ["PROBES", "Affine", "Kind", "Layer", "Probe", "check_aligned", "probe"]

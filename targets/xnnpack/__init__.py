@@ -1,0 +1,1 @@
+"""Android: ExecuTorch with the XNNPACK delegate."""

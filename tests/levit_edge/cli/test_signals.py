@@ -1,0 +1,77 @@
+"""Signals to the console script, as a process manager or a CI runner sends them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from levit_edge.cli import run
+from tests.levit_edge.cli.commands import ROOT, Captured
+
+# The console script with a pipeline that works in a temporary folder for a minute, and takes its time to clean up.
+WORKING = """
+import signal, sys, tempfile, time, types
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
+def inspect(bundle):
+    with tempfile.TemporaryDirectory(dir=bundle):
+        print("ready", file=sys.stderr, flush=True)
+        try:
+            time.sleep(60)
+        finally:
+            print("cleaning", file=sys.stderr, flush=True)
+            time.sleep({cleaning_s})
+
+pipeline = types.ModuleType("levit_edge.pipeline")
+pipeline.inspect = inspect
+sys.modules["levit_edge.pipeline"] = pipeline
+sys.argv = ["levit-edge", "inspect", {folder!r}, "--json"]
+
+from levit_edge.cli import main
+main()
+"""
+
+
+def _started(folder: Path, cleaning_s: float) -> subprocess.Popen[str]:
+    program = WORKING.format(folder=str(folder), cleaning_s=cleaning_s)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stderr is not None and process.stderr.readline() == "ready\n"
+    assert len(list(folder.iterdir())) == 1
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGTERM, 143, "levit-edge: terminated"), (signal.SIGINT, 130, "levit-edge: interrupted")],
+)
+def test_a_signal_ends_the_work_and_cleans_up(number: signal.Signals, code: int, line: str, tmp_path: Path) -> None:
+    with _started(tmp_path, 0.0) as process:
+        process.send_signal(number)
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert error.splitlines() == ["cleaning", line]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_second_sigterm_does_not_disturb_the_cleaning_up(tmp_path: Path) -> None:
+    with _started(tmp_path, 0.5) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None and process.stderr.readline() == "cleaning\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60) == ("", "levit-edge: terminated\n")
+    assert process.returncode == 143 and not list(tmp_path.iterdir())
+
+
+def test_only_the_console_script_takes_the_signal(capfd: Captured) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(["--version"]) == 0 and capfd.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == before

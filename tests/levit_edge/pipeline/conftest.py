@@ -1,0 +1,63 @@
+"""One real build of the smallest LeViT for every target, and the images it was built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from levit_edge.pipeline import BuildOptions, build
+from levit_edge.report.schema import Report
+from tests.levit_edge.families.levit.levits import hf_model
+from tests.programs import micro_config
+
+CLASSES = ("cat", "dog", "owl")
+PER_CLASS = 6
+SAMPLES = 9
+
+
+@dataclass(frozen=True)
+class Built:
+    """``out`` is what the build wrote; a test that changes it works on a copy."""
+
+    out: Path
+    model: Path
+    images: Path
+    report: Report
+
+    def options(self, out: Path, **changes: object) -> BuildOptions:
+        """The quickest build of the same model: float ONNX only, few runs."""
+        settings: dict[str, object] = {
+            "model": str(self.model),
+            "targets": ("onnx",),
+            "recipe": "fp32",
+            "samples": SAMPLES,
+            "runs": 3,
+            "out": out,
+        }
+        return BuildOptions(**(settings | changes))  # type: ignore[arg-type]
+
+
+def draw(folder: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
+    """Coarse coloured noise, PER_CLASS images in a folder for each class."""
+    random = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for index in range(PER_CLASS):
+            coarse = Image.fromarray(random.integers(0, 256, (7, 9, 3), dtype=np.uint8))
+            coarse.resize((90, 70), Image.Resampling.BICUBIC).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    root = tmp_path_factory.mktemp("build")
+    model, images = root / "micro", draw(root / "photographs")
+    hf_model(micro_config(), heads=2).save_pretrained(model)
+    options = BuildOptions(
+        model=str(model), calibration=images, samples=SAMPLES, seed=5, out=root / "dist", runs=3, threads=1
+    )
+    return Built(root / "dist", model, images, build(options))

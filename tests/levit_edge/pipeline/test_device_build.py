@@ -1,0 +1,210 @@
+"""A build with another device, and the table of all that compute the model."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, read_golden
+from levit_edge.errors import InputError, MissingComponentError
+from levit_edge.metrics.agreement import Participant, agreement
+from levit_edge.pipeline import build
+from levit_edge.pipeline.agreement import Comparison
+from levit_edge.pipeline.lower import run_program
+from levit_edge.pipeline.on_device import COUNTED_RUNS
+from levit_edge.pipeline.verify import run_each, sqnr_db
+from levit_edge.report.schema import Report, load_report
+from targets.registry import TARGETS
+from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
+from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, replace_opening, turned
+
+LEFT = len(CLASSES) * PER_CLASS - SAMPLES
+ARM_GATE = "device_agreement_pct"
+
+
+def _names(report: Report) -> list[str]:
+    assert report.agreement is not None
+    return [participant.name for participant in report.agreement.participants]
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToyDevice:
+    device = ToyDevice()
+    plug_in(monkeypatch, device)
+    return device
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_program_in_a_bundle_is_what_its_file_was_lowered_from(name: str, built: Built) -> None:
+    import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
+
+    bundle = open_bundle(built.out / name)
+    assert PROGRAM_NAME in bundle.manifest.files
+    golden = read_golden(bundle.path)
+    answers = run_program(torch.export.load(bundle.path / PROGRAM_NAME), golden.inputs)
+    reference = run_each(TARGETS[name].load(bundle.reference_path, 1), golden.inputs)
+    assert not np.array_equal(answers, reference)
+    assert sqnr_db(answers, golden.logits) > sqnr_db(reference, golden.logits) - 1
+
+
+def test_a_bundle_may_travel_without_its_program(built: Built, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(built.out / "onnx", tmp_path / "onnx"))
+    (bundle / PROGRAM_NAME).unlink()
+    open_bundle(bundle).verify()
+
+
+def test_everybody_answers_the_same_images(built: Built) -> None:
+    table = built.report.agreement
+    assert table is not None and (table.n, table.images) == (LEFT, f"{built.images.name} (not sampled)")
+    machine = platform.machine()
+    assert _names(built.report) == [
+        "torch float",
+        "executorch program",
+        f"executorch {machine}",
+        "coreml program",
+        "coreml reference",
+        "onnx program",
+        f"onnx {machine}",
+    ]
+    assert [p.executed for p in table.participants] == [False, False, True, False, False, False, True]
+    assert {p.name: p.program for p in table.participants}["coreml reference"] == "coreml program"
+    found = {p.name: (pct, db) for p, pct, db in table.against_program()}
+    for name, (agreed_pct, db) in found.items():
+        assert agreed_pct >= 100 - 100 / LEFT and (db is None or db > 15), name
+
+
+def test_the_float_row_is_the_accuracy_of_the_report(built: Built) -> None:
+    """All images were compared, so that two ways of measuring must give the same figures."""
+    table = built.report.agreement
+    assert table is not None
+    for column, participant in enumerate(table.participants):
+        if participant.program is not None and participant.target is not None:
+            accuracy = built.report.targets[participant.target].accuracy
+            assert accuracy is not None
+            assert table.agreement_pct[0][column] == pytest.approx(accuracy.agreement_pct)
+            assert table.sqnr_db[0][column] == pytest.approx(accuracy.sqnr_db, abs=0.5)
+
+
+def test_a_device_adds_accuracy_instructions_and_a_row(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
+    report = build(built.options(tmp_path, calibration=built.images, device=NAME))
+    assert load_report(tmp_path / "report.json") == report
+    assert _names(report)[-1] == "onnx arm64"
+    for name, entry in report.targets.items():
+        found = entry.devices[NAME]
+        assert (found.accuracy.n, found.accuracy.n_labelled, found.accuracy.executed) == (LEFT, LEFT, True)
+        assert found.accuracy.runtime == f"{name}-runtime 1.2 on {NAME}"
+        assert entry.accuracy is not None and found.local.runtime == entry.accuracy.runtime
+        assert (found.local.agreement_pct, found.local.sqnr_db, found.local.n) == (100, None, LEFT)
+        assert {gate.name: gate.passed for gate in entry.gates}[ARM_GATE] is True
+        assert entry.latency is not None and entry.latency.arm64 is not None
+        counted = entry.latency.arm64
+        assert (counted.runs, counted.fp32_instructions, counted.instructions) == (COUNTED_RUNS, 2000, 1000)
+        assert (counted.ratio, counted.spread_pct) == (2.0, pytest.approx(1.0))
+        assert [(k.function, k.instructions) for k in counted.kernels] == [
+            ("gemm", 700),
+            ("memcpy", 100),
+            ("other", 200),
+        ]
+    assert toy.asked.count(("onnx", "model.onnx", LEFT)) == 1
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert data["targets"]["onnx"]["latency"]["arm64"]["instructions"] == 1000
+
+
+def test_core_ml_is_left_out_on_a_device_and_alone_it_is_refused(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
+    options = built.options(tmp_path / "both", targets=("coreml", "onnx"), calibration=built.images, device=NAME)
+    report = build(options)
+    assert not report.targets["coreml"].devices and report.targets["onnx"].devices
+    assert {target for target, _, _ in toy.asked} == {"onnx"}
+    with pytest.raises(InputError, match="does not run coreml bundles; it runs: executorch, onnx"):
+        build(built.options(tmp_path / "one", targets=("coreml",), device=NAME))
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_device_that_departs_is_named_and_fails_its_gate(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(monkeypatch, ToyDevice(distort=turned(1.0)))
+    report = build(built.options(tmp_path, calibration=built.images, device=NAME))
+    (warning,) = report.warnings
+    assert warning.startswith("onnx arm64 departs from its own quantized program: ")
+    assert "--diverge" not in warning  # it would show this host's runtime, which is right
+    (here,) = [entry for entry in report.agreement.against_program() if entry[0].runtime == "onnxruntime-cpu"]
+    figures = f"{here[1]:.2f} % agreement" + ("" if here[2] is None else f" and {here[2]:.1f} dB")
+    assert warning.endswith(f"compare {here[0].name}, the same file on this host: {figures} with that program")
+    failed = [gate for gate in report.targets["onnx"].gates if gate.passed is False]
+    assert [gate.name for gate in failed] == [ARM_GATE] and NAME in failed[0].note and not report.passed
+
+
+def _comparison(n: int, wrong: int, margin: float = 1.6) -> Comparison:
+    """A program, and a file of which ``wrong`` of ``n`` answers are others."""
+    floats = np.tile(np.array([[0.0, 1.0]]), (n, 1))
+    answers = floats.copy()
+    answers[:wrong] = answers[:wrong, ::-1]
+    program = Participant(name="onnx program", target="onnx", runtime="torch", executed=False)
+    file = Participant(name="onnx here", target="onnx", runtime="ort", executed=True, program=program.name)
+    table = agreement([(program, floats), (file, answers)], "pets")
+    return Comparison(table.model_copy(update={"float_margin": margin}))
+
+
+@pytest.mark.parametrize(
+    ("n", "wrong", "warned"),
+    [
+        (200, 5, False),  # 5 or more of 200: 5.2 % at a rate of one in a hundred
+        (200, 6, True),  # 6 or more: 1.6 %
+        (9, 1, False),  # 8.6 %
+        (9, 2, True),  # 0.3 %
+        (1000, 15, False),  # 8.2 %
+        (1000, 16, True),  # 4.8 %
+    ],
+)
+def test_a_participant_departs_when_chance_does_not_explain_it(n: int, wrong: int, warned: bool) -> None:
+    assert bool(list(_comparison(n, wrong).warnings())) is warned
+
+
+def test_answers_that_are_near_ties_warn_of_nothing() -> None:
+    assert list(_comparison(200, 100, margin=0.6).warnings()) and not list(_comparison(200, 100, margin=0.4).warnings())
+
+
+def test_a_program_computes_what_its_module_does(built: Built) -> None:
+    for name in TARGETS:
+        inputs = read_golden(built.out / name).inputs
+        program = torch.export.load(built.out / name / PROGRAM_NAME)
+        with torch.no_grad():
+            expected = torch.cat([program.module()(image) for image in torch.from_numpy(inputs).split(1)])
+        assert np.array_equal(run_program(program, inputs), expected.numpy())
+
+
+def test_without_evaluation_images_the_numerics_are_compared(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
+    report = build(built.options(tmp_path, device=NAME))
+    assert report.agreement is not None and report.agreement.images == "noise"
+    assert _names(report)[-1] == "onnx arm64"
+    entry = report.targets["onnx"]
+    assert entry.accuracy is None and not entry.devices
+    assert entry.latency is not None and entry.latency.arm64 is not None
+
+
+def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> None:
+        raise MissingComponentError(f"device {name}", "levit-edge device add")
+
+    replace_opening(monkeypatch, absent)
+    with pytest.raises(MissingComponentError, match="levit-edge device add"):
+        build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_device_that_cannot_count_stops_the_build_before_it_starts(
+    built: Built, tmp_path: Path, toy: ToyDevice
+) -> None:
+    toy.cannot_count = MissingComponentError("a C compiler", "sudo apt-get install gcc")
+    with pytest.raises(MissingComponentError, match="install gcc"):
+        build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
+    assert not (tmp_path / "dist").exists()

@@ -1,0 +1,100 @@
+"""A small valid report to vary in the tests of reports and gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.metrics.agreement import Closeness
+from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.report.schema import (
+    Calibration,
+    Delegation,
+    DeviceAccuracy,
+    Host,
+    Latency,
+    Milliseconds,
+    Model,
+    Report,
+    TargetReport,
+)
+
+DEVICE = "qemu-arm64:cortex-a76"
+ON_DEVICE = f"onnxruntime-cpu 1.31.1 on {DEVICE}"
+KERNELS = (("libonnxruntime.so", "MlasGemmS8S8KernelSDot", "sdot", 40_000_000), ("libc.so.6", "memcpy", "ldp", 1_250))
+
+
+def accuracy(**changes: Any) -> Accuracy:
+    values: dict[str, Any] = {
+        "runtime": "onnxruntime 1.31.1",
+        "executed": True,
+        "n": 1000,
+        "n_labelled": 1000,
+        "top1_fp32_pct": 81.3,
+        "top1_pct": 81.0,
+        "top1_drop_pp": 0.3,
+        "top1_lost": 5,
+        "top1_gained": 2,
+        "top5_pct": 98.0,
+        "agreement_pct": 99.0,
+        "sqnr_db": 27.25,
+    }
+    return Accuracy(**(values | changes))
+
+
+def few_images(n: int, lost: int, gained: int, agreed: int | None = None) -> Accuracy:
+    """``n`` labelled images, some answers lost or gained; the others agree, unless ``agreed`` says otherwise."""
+    drop = 100 * (lost - gained) / n
+    agreement = 100 * (n - lost - gained if agreed is None else agreed) / n
+    return accuracy(n=n, n_labelled=n, top1_drop_pp=drop, top1_lost=lost, top1_gained=gained, agreement_pct=agreement)
+
+
+def latency(**changes: Any) -> Latency:
+    values: dict[str, Any] = {
+        "runtime": "onnxruntime 1.31.1",
+        "threads": 1,
+        "runs": 60,
+        "fp32_ms": Milliseconds(median=8.0, p90=8.5),
+        "int8_ms": Milliseconds(median=4.0, p90=4.25),
+        "speedup": 2.0,
+        "speedup_low": 1.9,
+        "speedup_high": 2.1,
+    }
+    return Latency(**(values | changes))
+
+
+def instructions(device: str = DEVICE, fp32: int = 116_700_000, built: int = 61_200_000) -> ArmInstructions:
+    """Three counted inferences, the float model's 1 % apart."""
+    counts = (fp32, fp32 + fp32 // 200, fp32 - fp32 // 200)
+    return ArmInstructions.of(device=device, runtime=ON_DEVICE, fp32=counts, built=(built,) * 3, kernels=KERNELS)
+
+
+def on_device(agreement_pct: float = 99.5, n: int = 200, **changes: Any) -> DeviceAccuracy:
+    """``agreement_pct`` is between the device and this host."""
+    local = Closeness(runtime="onnxruntime-cpu", n=n, agreement_pct=agreement_pct, sqnr_db=41.25)
+    return DeviceAccuracy(accuracy=accuracy(runtime=ON_DEVICE, n=n, n_labelled=n, **changes), local=local)
+
+
+def target(**changes: Any) -> TargetReport:
+    values: dict[str, Any] = {
+        "bundle": "onnx",
+        "model_file": "model.onnx",
+        "recipe": "int8",
+        "size_bytes": 8_800_000,
+        "fp32_size_bytes": 31_000_000,
+        "size_ratio": 8_800_000 / 31_000_000,
+        "accuracy": accuracy(),
+        "latency": latency(),
+        "delegation": Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=0),
+        "tool_versions": {"torch": "2.13.0", "onnx": "1.23.2"},
+    }
+    return TargetReport(**(values | changes))
+
+
+def report(**targets: TargetReport) -> Report:
+    return Report(
+        host=Host(system="Linux", machine="x86_64", processor="a | b", cpu_count=2, python="3.11.7"),
+        model=Model(variant="levit-128S", source="demo", sha256="ab" * 32, image_size=224, num_labels=10, parameters=7),
+        calibration=Calibration(source="demo", samples=256, seed=0, sha256="cd" * 32),
+        targets=targets,
+    )
