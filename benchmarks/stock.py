@@ -16,9 +16,11 @@ from torch.export import ExportedProgram
 
 from benchmarks.entry import Entry, file_size
 from levit_edge.families.levit.model import AttentionCore, Levit
-from targets.ort import target as ort
+from targets.ort import run as ort
 from targets.target import INPUT_NAME, OUTPUT_NAME
-from targets.xnnpack import target as xnnpack
+from targets.xnnpack import run as xnnpack
+from targets.xnnpack.contents import contents
+from targets.xnnpack.lower import lower
 
 Images = NDArray[np.float32]
 
@@ -120,8 +122,8 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
     """Float program, then the XNNPACK quantizer's, both lowered with the XNNPACK partitioner."""
     plain, integer = folder / "stock.pte", folder / "stock.int8.pte"
     with torch.no_grad():
-        xnnpack.lower(torch.export.export(model, (torch.from_numpy(images[:1]),)), plain, False)
-        xnnpack.lower(_quantize_torch(model, images), integer, False)
+        lower(torch.export.export(model, (torch.from_numpy(images[:1]),)), plain, False)
+        lower(_quantize_torch(model, images), integer, False)
     yield Entry(
         name="stock-executorch-float32",
         title="ExecuTorch, stock",
@@ -130,7 +132,7 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
         how="torch.export of the published model with its attention bias gathered once, XnnpackPartitioner",
         runner=xnnpack.load(plain, 1),
         size_bytes=file_size(plain),
-        delegates=xnnpack.contents(plain).delegates,
+        delegates=contents(plain).delegates,
     )
     yield Entry(
         name="stock-executorch-int8",
@@ -140,5 +142,5 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
         how="PT2E, XNNPACKQuantizer with get_symmetric_quantization_config(is_per_channel=True), XnnpackPartitioner",
         runner=xnnpack.load(integer, 1),
         size_bytes=file_size(integer),
-        delegates=xnnpack.contents(integer).delegates,
+        delegates=contents(integer).delegates,
     )

@@ -128,7 +128,7 @@ def _histograms(recipe: Recipe, subject: Subject, images: Images, progress: Prog
 
 def _entry(lowered: Lowered, recipe: Recipe, found: Measured) -> TargetReport:
     chosen = lowered.target
-    contents = chosen.contents(lowered.model_path)
+    contents = chosen.backend.contents(lowered.model_path)
     size, reference_size = size_bytes(lowered.model_path), size_bytes(lowered.reference_path)
     return TargetReport(
         bundle=chosen.name,

@@ -31,8 +31,9 @@ from levit_edge.bundle.files import clear_os_errors
 from levit_edge.bundle.manifest import PROGRAM_NAME, Bundle, open_bundle
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.pipeline.verify import one_torch_thread, sqnr_db
-from targets.program import Affine, Layer, check_aligned, probe
+from targets.program import Affine, Layer, check_aligned
 from targets.program import replay as program_tap
+from targets.registry import TARGETS, target
 from targets.target import Image, Logits
 
 MOST_STEPS = 3.0
@@ -212,12 +213,15 @@ def diverge(bundle: Path, image: Path) -> Divergence:
     logits while its layers are read out.
     """
     opened = open_bundle(bundle)
-    chosen = probe(opened.manifest.target)
+    backend = target(opened.manifest.target).backend
+    if (tap := backend.tap) is None:
+        valid = ", ".join(name for name, row in TARGETS.items() if row.backend.tap is not None)
+        raise InputError(f"target {opened.manifest.target!r} does not show its layers; valid: {valid}")
     opened.verify()
     pixels, program = read_image(opened, image), program_tap.load(bundle / PROGRAM_NAME)
     with one_torch_thread():
-        runner = chosen.load(opened.model_path)
-        found, floats = chosen.tap(opened.model_path, pixels), chosen.tap(opened.reference_path, pixels)
+        runner = (backend.load_for_tap or backend.load)(opened.model_path, 1)
+        found, floats = tap(opened.model_path, pixels), tap(opened.reference_path, pixels)
         expected = program_tap.tap(program, pixels)
         for path, layers in ((opened.model_path, found), (opened.reference_path, floats)):
             check_aligned(layers, expected, str(path), "its program")

@@ -89,16 +89,16 @@ def lower_target(
     with progress.step(f"{target.name}: quantize"):
         program = quantize(subject.program, subject.example, recipe, target.scheme, histograms)
     with progress.step(f"{target.name}: lower {recipe.name}"):
-        target.lower(program, folder / target.model_file, recipe.half)
+        target.backend.lower(program, folder / target.model_file, recipe.half)
     with progress.step(f"{target.name}: lower the float reference"):
-        target.lower(subject.program, folder / target.reference_file, False)
+        target.backend.lower(subject.program, folder / target.reference_file, False)
     torch.export.save(program, folder / PROGRAM_NAME)
     with progress.step(f"{target.name}: compare with the program"):
-        runner = target.load(folder / target.model_file, threads)
-        reference = target.load(folder / target.reference_file, threads)
-        if target.verify is not None:  # first, because it names the fault
-            target.verify(folder / target.model_file, program, recipe.half, numerics.inputs)
-            target.verify(folder / target.reference_file, subject.program, False, numerics.inputs)
+        runner = target.backend.load(folder / target.model_file, threads)
+        reference = target.backend.load(folder / target.reference_file, threads)
+        if (verify := target.backend.verify) is not None:  # first, because it names the fault
+            verify(folder / target.model_file, program, recipe.half, numerics.inputs)
+            verify(folder / target.reference_file, subject.program, False, numerics.inputs)
         _check(target, recipe, subject, program, runner, reference, numerics)
     return Lowered(target, folder, program, runner, reference, _warnings(target, recipe, runner))
 

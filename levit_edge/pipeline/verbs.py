@@ -49,7 +49,7 @@ def _open(path: Path) -> Bundle:
 def _load(bundle: Bundle, threads: int = 1) -> tuple[Runner, Runner]:
     """(model, float reference) of the bundle."""
     chosen = target(bundle.manifest.target)
-    return chosen.load(bundle.model_path, threads), chosen.load(bundle.reference_path, threads)
+    return chosen.backend.load(bundle.model_path, threads), chosen.backend.load(bundle.reference_path, threads)
 
 
 def evaluate(
@@ -200,7 +200,7 @@ def inspect(bundle: Path) -> Inspection:
     """What runs where in a bundle, read from its model file."""
     opened = _open(bundle)
     chosen = target(opened.manifest.target)
-    contents = chosen.contents(opened.model_path)
+    contents = chosen.backend.contents(opened.model_path)
     return Inspection(
         bundle=str(bundle),
         target=chosen.name,
@@ -219,7 +219,7 @@ def predict(bundle: Path, images: Sequence[Path], *, top: int = 5) -> tuple[Pred
     """The ``top`` most probable classes of every image file."""
     opened = _open(bundle)
     chosen = target(opened.manifest.target)
-    runner = chosen.load(opened.model_path, 1)
+    runner = chosen.backend.load(opened.model_path, 1)
     return tuple(_predict(opened, runner, image, top) for image in images)
 
 

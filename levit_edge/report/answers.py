@@ -76,7 +76,7 @@ class Inspection(_Result):
     delegates: int | None = Field(default=None, ge=0)
     int8_ops: int = Field(ge=0)
     float_ops: int = Field(ge=0)
-    fallback_ops: int = Field(ge=0)
+    fallback_ops: int | None = Field(default=None, ge=0)
     operators: tuple[OperatorRow, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -112,7 +112,7 @@ class Delegation(_Entry):
     delegates: int | None = Field(ge=0)
     int8_ops: int = Field(ge=0)
     float_ops: int = Field(ge=0)
-    fallback_ops: int = Field(ge=0)
+    fallback_ops: int | None = Field(default=None, ge=0)
 
 
 class GateResult(_Entry):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from targets.ort import target as ort
+from targets.ort import run
 from targets.program.tap import Kind, Layer, stored
 from targets.target import INPUT_NAME, Image
 
@@ -74,11 +74,11 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     """
     import onnx
 
-    ort.load(path, 1)  # names a damaged file by its own path
+    run.load(path, 1)  # names a damaged file by its own path
     model = onnx.load(path)
     layers = add_outputs(model)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         onnx.save(model, copy)
-        values = ort.session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
+        values = run.session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
     return tuple(_layer(layer, data, model.graph) for layer, data in zip(layers, values, strict=True))

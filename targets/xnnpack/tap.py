@@ -18,7 +18,7 @@ import torch
 from levit_edge.errors import InputError
 from targets.program.tap import Kind, Layer, stored
 from targets.target import Image
-from targets.xnnpack import target as xnnpack
+from targets.xnnpack import contents, run
 from targets.xnnpack.graph import Value, join_payload, read_values, split_payload, with_outputs
 
 _KINDS: dict[str, Kind] = {
@@ -98,7 +98,7 @@ def write_tapped(path: Path, copy: Path) -> list[tuple[Kind, Value]]:
     payload = bytes(delegate.data)
     graph, constants = split_payload(payload)
     values = read_values(graph)
-    layers = [(kind, values[output]) for kind, output in _layers(xnnpack.graph(payload))]
+    layers = [(kind, values[output]) for kind, output in _layers(contents.graph(payload))]
     if unknown := {value.datatype for _, value in layers} - {_FLOAT32, _QINT8}:
         raise InputError(f"{path} has layers of the XNNPACK datatypes {sorted(unknown)}; known: float32 and qint8")
     added = [value for _, value in layers if not value.is_output]
@@ -125,7 +125,7 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         layers = write_tapped(path, copy)
-        logits, *added = xnnpack.load(copy, 1).execute(image)
+        logits, *added = run.load(copy, 1).execute(image)
     outputs = iter(added)
     found = [(kind, value, logits if value.is_output else next(outputs)) for kind, value in layers]
     return tuple(_layer(index, *entry) for index, entry in enumerate(found))

@@ -37,14 +37,14 @@ def _device(name: str) -> Device:
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("micro") / "model.onnx"
-    TARGETS["onnx"].lower(quantized("onnx"), path, False)
+    TARGETS["onnx"].backend.lower(quantized("onnx"), path, False)
     return path
 
 
 @pytest.mark.parametrize("core", cpu_names())
 def test_every_core_answers_as_this_machine_does(core: str, arm64: str, onnx_file: Path) -> None:
     found = _device(f"{arm64}:{core}").logits("onnx", onnx_file, micro().images.numpy(), QUIET)
-    expected = logits(TARGETS["onnx"].load(onnx_file, 1))
+    expected = logits(TARGETS["onnx"].backend.load(onnx_file, 1))
     assert np.abs(found - expected).max() <= 0.05 * np.ptp(expected)
 
 

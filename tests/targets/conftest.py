@@ -23,7 +23,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     def write(name: str, recipe: str) -> Path:
         target = TARGETS[name]
         path = tmp_path_factory.mktemp(f"{name}-{recipe}") / target.model_file
-        target.lower(quantized(name, recipe), path, RECIPES[recipe].half)
+        target.backend.lower(quantized(name, recipe), path, RECIPES[recipe].half)
         return path
 
     return write

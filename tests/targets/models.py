@@ -64,6 +64,6 @@ def vanishing_weights(name: str, path: Path) -> tuple[NDArray[np.float32], NDArr
     program = trace(model, images[:1])
     histograms = calibrate(program, [images])
     target = TARGETS[name]
-    target.lower(quantize(program, images[:1], RECIPES["int8"], target.scheme, histograms), path, False)
-    runner = target.load(path, 1)
+    target.backend.lower(quantize(program, images[:1], RECIPES["int8"], target.scheme, histograms), path, False)
+    runner = target.backend.load(path, 1)
     return model(images).numpy(), np.concatenate([runner(image.numpy()) for image in images.split(1)])

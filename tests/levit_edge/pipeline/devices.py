@@ -44,7 +44,7 @@ class ToyDevice:
 
     def logits(self, target: str, model: Path, images: Image, progress: Progress) -> Logits:
         self.asked.append((target, model.name, len(images)))
-        runner = TARGETS[target].load(model, 1)
+        runner = TARGETS[target].backend.load(model, 1)
         answers = [runner(images[i : i + 1]) for i in progress.track(range(len(images)), "toy", len(images))]
         return self.distort(np.concatenate(answers))
 

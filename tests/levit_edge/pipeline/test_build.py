@@ -126,7 +126,7 @@ def test_the_golden_values_can_be_reproduced(name: str, built: Built) -> None:
     bundle = open_bundle(built.out / name)
     golden = read_golden(bundle.path)
     assert len(golden.names) == 4 and golden.pixels.shape == (4, 64, 64, 3)
-    runner = TARGETS[name].load(bundle.model_path, 1)
+    runner = TARGETS[name].backend.load(bundle.model_path, 1)
     assert np.array_equal(run_each(runner, golden.inputs), golden.logits)
     assert golden.runtime == runner.runtime
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -79,7 +79,8 @@ def lowering(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
         path.write_bytes(b"half")
         raise failure
 
-    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], lower=lower))
+    broken = replace(TARGETS["onnx"].backend, lower=lower)
+    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], load_backend=lambda: broken))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_damaged_image_stops_the_build_with_its_name(built: Built, previous: P
 def test_a_model_file_that_computes_something_else_is_not_published(
     built: Built, previous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, load = sha256_tree(previous), TARGETS["onnx"].load
+    before, load = sha256_tree(previous), TARGETS["onnx"].backend.load
 
     class Wrong:
         runtime, executed = "wrong", True
@@ -136,9 +137,8 @@ def test_a_model_file_that_computes_something_else_is_not_published(
         ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
             return self._right(image) + np.float32(0.5)
 
-    monkeypatch.setitem(
-        TARGETS, "onnx", replace(TARGETS["onnx"], load=lambda path, threads: Wrong(load(path, threads)))
-    )
+    wrong = replace(TARGETS["onnx"].backend, load=lambda path, threads: Wrong(load(path, threads)))
+    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], load_backend=lambda: wrong))
     with pytest.raises(
         LevitEdgeError, match=r"onnx float reference: .* differs from the program it was made from \(SQNR"
     ):

@@ -54,14 +54,15 @@ QUICK = ("a late zero point", "a transposed weight")  # every one is a whole bui
 
 def _plant(monkeypatch: pytest.MonkeyPatch, model_file: str, fault: Fault) -> None:
     """Let Core ML's lowering end with ``fault`` in the file of that name."""
-    lower = TARGETS["coreml"].lower
+    lower = TARGETS["coreml"].backend.lower
 
     def faulty(program: ExportedProgram, path: Path, half: bool) -> None:
         lower(program, path, half)
         if path.name == model_file:
             fault(path)
 
-    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], lower=faulty))
+    backend = replace(TARGETS["coreml"].backend, lower=faulty)
+    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], load_backend=lambda: backend))
 
 
 @pytest.mark.parametrize(

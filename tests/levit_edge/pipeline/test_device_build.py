@@ -48,7 +48,7 @@ def test_the_program_in_a_bundle_is_what_its_file_was_lowered_from(name: str, bu
     assert PROGRAM_NAME in bundle.manifest.files
     golden = read_golden(bundle.path)
     answers = run_program(torch.export.load(bundle.path / PROGRAM_NAME), golden.inputs)
-    reference = run_each(TARGETS[name].load(bundle.reference_path, 1), golden.inputs)
+    reference = run_each(TARGETS[name].backend.load(bundle.reference_path, 1), golden.inputs)
     assert not np.array_equal(answers, reference)
     assert sqnr_db(answers, golden.logits) > sqnr_db(reference, golden.logits) - 1
 

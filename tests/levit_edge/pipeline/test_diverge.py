@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, write_manifest
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.pipeline.diverge import ENOUGH_VALUES, MEAN_STEPS, MOST_STEPS, Divergence, compare, diverge
 from quantize.flow import trace
-from targets.program import PROBES, Affine, Layer, Probe
+from targets.program import Affine, Layer
 from targets.registry import TARGETS
 from targets.target import Image
 from tests.levit_edge.pipeline.conftest import Built
@@ -87,15 +88,18 @@ def test_the_damaged_layer_is_the_first_that_departs(
 def test_a_tap_that_changes_the_logits_is_an_error_and_no_verdict(
     built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = PROBES["onnx"]
+    backend = TARGETS["onnx"].backend
+    tap = backend.tap
+    assert tap is not None
 
     def disturbed(path: Path, image: Image) -> tuple[Layer, ...]:
-        *layers, last = healthy.tap(path, image)
+        *layers, last = tap(path, image)
         data = last.data.copy()
         data[0, 0] = np.nextafter(data[0, 0], np.float32(np.inf))
         return (*layers, Layer(last.kind, last.name, data, last.affine))
 
-    monkeypatch.setitem(PROBES, "onnx", Probe(disturbed, healthy.load))
+    row = replace(TARGETS["onnx"], load_backend=lambda: replace(backend, tap=disturbed))
+    monkeypatch.setitem(TARGETS, "onnx", row)
     with pytest.raises(LevitEdgeError, match=r"model\.onnx gives other logits while its layers are read out") as caught:
         diverge(built.out / "onnx", _photograph(built))
     assert caught.value.exit_code == 4

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from targets.xnnpack import graph as xnngraph
-from targets.xnnpack import target as xnnpack
+from targets.xnnpack.contents import graph as decompiled
 from tests.targets.coreml.mil import faults as packages
 
 Array = NDArray[Any]
@@ -72,7 +72,7 @@ def plant_pte(path: Path, index: int, fault: str) -> None:
     file = deserialize_pte_binary(path.read_bytes())
     (delegate,) = file.program.execution_plan[0].delegates
     blob = file.program.backend_delegate_data[delegate.processed.index]
-    graph = xnnpack.graph(bytes(blob.data))
+    graph = decompiled(bytes(blob.data))
     kinds = ("XNNConv2d", "XNNFullyConnected", "XNNBatchMatrixMultiply")
     layer = [node["xnode_union"] for node in graph["xnodes"] if node["xnode_union_type"] in kinds][index]
     if fault in (*WEIGHT_FAULTS, "dropped bias"):

@@ -58,7 +58,7 @@ def _device() -> EmulatedDevice:
 def test_the_guest_gives_the_logits_of_the_runtime(name: str, emulated: Path, written: Written) -> None:
     path = written(name, "int8")
     found = _device().logits(name, path, micro().images[:3].numpy(), QUIET)
-    np.testing.assert_array_equal(found, logits(TARGETS[name].load(path, 1))[:3])
+    np.testing.assert_array_equal(found, logits(TARGETS[name].backend.load(path, 1))[:3])
 
 
 def test_images_keep_their_order_and_any_strides(
@@ -66,7 +66,7 @@ def test_images_keep_their_order_and_any_strides(
 ) -> None:
     monkeypatch.setattr(device, "_cores", lambda: 3)
     path, images = written("onnx", "int8"), micro().images.numpy()
-    expected = logits(TARGETS["onnx"].load(path, 1))
+    expected = logits(TARGETS["onnx"].backend.load(path, 1))
     np.testing.assert_array_equal(_device().logits("onnx", path, np.asfortranarray(images), QUIET), expected)
 
 

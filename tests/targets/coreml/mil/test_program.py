@@ -19,10 +19,10 @@ from levit_edge.families.levit.fuse import fuse
 from levit_edge.pipeline.verify import sqnr_db
 from quantize.flow import trace
 from targets.coreml import mil
-from targets.coreml import target as mlprogram
 from targets.coreml.mil.program import BATCH_IMAGES
 from targets.coreml.mil.records import PRECISIONS
 from targets.coreml.mil.stored import half_constants
+from targets.coreml.target import TARGET
 from tests.levit_edge.families.levit.levits import hf_model, image
 from tests.programs import micro, quantized, run
 from tests.targets.conftest import Written
@@ -32,6 +32,8 @@ from tests.targets.models import FLOAT_TOLERANCE
 HALF_DB = 50.0  # float16 has 11 bits; the micro LeViT gives 60 dB, the demo's 58
 STORED_DB = 90.0
 TIES_DB = 45.0  # the same integers but where a quotient falls between two
+
+mlprogram = TARGET.backend
 
 
 def _images() -> NDArray[np.float32]:
