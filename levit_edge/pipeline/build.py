@@ -15,7 +15,6 @@ from levit_edge.bundle.manifest import MANIFEST_NAME, CalibrationInfo
 from levit_edge.bundle.publish import staged_outputs
 from levit_edge.devices import Device, open_device
 from levit_edge.errors import InputError
-from levit_edge.families.weights import shorten
 from levit_edge.gates.absolute import evaluate as evaluate_gates
 from levit_edge.gates.limits import load_thresholds, thresholds_for
 from levit_edge.metrics.accuracy import Accuracy
@@ -29,6 +28,7 @@ from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.markdown import render_markdown
 from levit_edge.report.schema import Calibration, Delegation, Host, Model, Report, TargetReport
+from levit_edge.wording import listed
 from quantize.flow import calibrate
 from quantize.recipes import Recipe, load_recipe
 from quantize.statistics import Histogram
@@ -108,7 +108,7 @@ def _warnings(options: BuildOptions, images: Images, found: Mapping[str, Accurac
     if images.evaluation is None:
         yield NUMERICS_ONLY
     elif images.evaluation.skipped:
-        yield f"{images.evaluation.source}: could not be read and left out: {shorten(images.evaluation.skipped)}"
+        yield f"{images.evaluation.source}: could not be read and left out: {listed(images.evaluation.skipped, 8)}"
     if any(accuracy.n_labelled == 0 for accuracy in found.values()):
         yield "no evaluation image has a class that the model knows: agreement was measured, top-1 was not"
     for name in TARGETS:

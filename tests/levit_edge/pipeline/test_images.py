@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration import default_preprocessing, open_dataset
+from calibration import open_dataset
 from levit_edge.pipeline.images import Selection
 from levit_edge.progress import QUIET
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, draw
