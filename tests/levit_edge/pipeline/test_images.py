@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calibration import open_dataset
+from levit_edge.families.levit.image_processor import default_preprocessing
 from levit_edge.pipeline.images import Selection
 from levit_edge.progress import QUIET
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, draw
