@@ -52,8 +52,8 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
     recipe = load_recipe(options.recipe)
     changes = load_thresholds(options.thresholds) if options.thresholds else None
     for name in options.targets:
-        if name not in recipe.targets:
-            raise InputError(f"recipe {recipe.name} is not for {name}; it is for: {', '.join(recipe.targets)}")
+        if recipe.needs_float16 and name != "coreml":
+            raise InputError(f"recipe {recipe.name} is not for {name}; it is for: coreml")
         recipe.scheme(target(name).scheme)
     with progress.step("load, fuse and trace the model"):
         subject = load_subject(options)
