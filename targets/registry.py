@@ -9,6 +9,10 @@ from targets.ort import target as ort
 from targets.target import Target
 from targets.xnnpack import target as xnnpack
 
+_SIZES = {
+    recipe: {"max_size_ratio": ratio}
+    for recipe, ratio in {"int8": 0.29, "w8a16": 0.29, "fp16": 0.55, "fp32": 1.05}.items()
+}
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
@@ -22,6 +26,7 @@ TARGETS: dict[str, Target] = {
             contents=xnnpack.contents,
             packages=("executorch",),
             options={"backend": "xnnpack"},
+            limits=_SIZES | {"int8": {"max_size_ratio": 0.32}, "w8a16": {"max_size_ratio": 0.32}},
         ),
         Target(
             name="coreml",
@@ -34,6 +39,7 @@ TARGETS: dict[str, Target] = {
             packages=("coremltools",),
             options={"minimum_deployment_target": mlprogram.MINIMUM_DEPLOYMENT_TARGET},
             verify=mlcheck.verify,
+            limits=_SIZES,
         ),
         Target(
             name="onnx",
@@ -45,6 +51,7 @@ TARGETS: dict[str, Target] = {
             contents=ort.contents,
             packages=("onnx", "onnxscript", "onnxruntime"),
             options={"opset": str(ort.OPSET)},
+            limits=_SIZES,
         ),
     )
 }

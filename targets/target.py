@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
@@ -83,6 +83,7 @@ class Target:
     packages: tuple[str, ...]
     options: dict[str, str]
     verify: Callable[[Path, ExportedProgram, bool, Image], None] | None = None
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def versions(self) -> dict[str, str]:
         """Installed versions of ``packages`` and torch."""

@@ -104,15 +104,21 @@ def gate(
     """Check the figures of a report against limits, and against an earlier report."""
     from levit_edge.bundle.files import write_text
     from levit_edge.cli import output, view
-    from levit_edge.gates.gate import check_report
     from levit_edge.gates.junit import to_junit
-    from levit_edge.gates.limits import load_thresholds
+    from levit_edge.gates.limits import limits_for, load_limits
+    from levit_edge.gates.whole_report import check_report
     from levit_edge.report.answers import GateCheck
     from levit_edge.report.schema import load_report
+    from targets.registry import TARGETS, target
 
-    changes = None if thresholds is None else load_thresholds(thresholds)
+    changes = {} if thresholds is None else load_limits(thresholds, TARGETS)
     earlier = None if baseline is None else load_report(baseline)
-    results = check_report(load_report(report), changes, earlier)
+    now = load_report(report)
+    limits = {
+        name: limits_for(entry.recipe_base or entry.recipe, target(name).limits, changes.get(name))
+        for name, entry in now.targets.items()
+    }
+    results = check_report(now, limits, earlier)
     if junit is not None:
         write_text(junit, to_junit(results))
     passed = all(result.passed is not False for gates in results.values() for result in gates)

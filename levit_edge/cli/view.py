@@ -20,22 +20,26 @@ from levit_edge.report.answers import (
     Prediction,
     Predictions,
 )
-from levit_edge.report.markdown import (
-    accuracy_rows,
+from levit_edge.report.figures import (
+    ABSENT,
+    ACCURACY,
+    DELEGATION,
+    GATE_COLUMNS,
+    INSTRUCTIONS,
+    KERNEL_COLUMNS,
+    LATENCY,
     closeness_text,
     gate_row,
-    instruction_rows,
     kernel_rows,
-    latency_rows,
-    summary_table,
+    text_rows,
 )
 from levit_edge.report.schema import GateResult, Report
+from levit_edge.report.terminal import summary_table
 
 if TYPE_CHECKING:  # needs torch, which a gate or a doctor does not
     from levit_edge.pipeline.diverge import Divergence, LayerRow
 
-UNSEEN = "-"
-KERNELS = ("library", "function", "kind", "instructions", "share")
+UNSEEN = ABSENT
 
 
 def build(report: Report, out: Path) -> Iterator[RenderableType]:
@@ -52,7 +56,7 @@ def build(report: Report, out: Path) -> Iterator[RenderableType]:
 
 def evaluation(result: Evaluation) -> Iterator[RenderableType]:
     """The accuracy of one bundle, and its gates."""
-    rows = accuracy_rows(result.accuracy)
+    rows = text_rows(ACCURACY, result.accuracy)
     if result.local is not None:
         rows.append((f"agreement with {result.local.runtime} here", closeness_text(result.local)))
     yield _table(f"{result.bundle} ({result.target})", ("", ""), rows)
@@ -65,13 +69,14 @@ def bench(result: BenchResult) -> Iterator[RenderableType]:
     counted = [row.instructions for row in result.rows if row.instructions is not None]
     what = "instructions per inference" if counted else "latency"
     columns = [
-        dict(instruction_rows(row.instructions) if counted else latency_rows(row.latency)) for row in result.rows
+        dict(text_rows(INSTRUCTIONS, row.instructions) if counted else text_rows(LATENCY, row.latency))
+        for row in result.rows
     ]
     figures = [(name, *(column[name] for column in columns)) for name in (columns[0] if columns else ())]
     yield _table(f"{what} on {result.device}", ("", *(row.bundle for row in result.rows)), figures)
     for row in result.rows:
         if row.instructions is not None:
-            yield _table(f"{row.bundle}: where they go", KERNELS, kernel_rows(row.instructions))
+            yield _table(f"{row.bundle}: where they go", KERNEL_COLUMNS, kernel_rows(row.instructions))
     yield from (f"{row.bundle}: {row.note}" for row in result.rows if row.note)
 
 
@@ -86,12 +91,10 @@ def gates(check: GateCheck) -> Iterator[RenderableType]:
 
 def inspection(result: Inspection) -> Iterator[RenderableType]:
     """Totals, then the operators by kind."""
-    delegates = UNSEEN if result.delegates is None else str(result.delegates)
     totals = [
         ("model", f"{result.bundle}/{result.model_file}"),
         ("size", f"{result.size_bytes / 1e6:.2f} MB"),
-        ("delegates", delegates),
-        ("operators, int8 / float / fallback", f"{result.int8_ops} / {result.float_ops} / {result.fallback_ops}"),
+        *text_rows(DELEGATION, result),
     ]
     yield _table(f"{result.bundle} ({result.target})", ("", ""), totals)
     kinds = [(row.name, row.precision, row.placement, str(row.count)) for row in result.operators]
@@ -166,7 +169,7 @@ def _failures(target: str, results: Sequence[GateResult]) -> Iterator[str]:
 
 
 def _gate_table(title: str, results: Sequence[GateResult]) -> Table:
-    return _table(title, ("gate", "value", "limit", "result", "note"), [gate_row(result) for result in results])
+    return _table(title, GATE_COLUMNS, [gate_row(result) for result in results])
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

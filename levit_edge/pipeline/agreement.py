@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import torch
 
 from calibration import Batch
-from levit_edge.gates.absolute import UNDECIDED, tolerated_events
-from levit_edge.metrics.agreement import Agreement, Participant, agreement
+from levit_edge.gates.chance import UNDECIDED, tolerated_events
+from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
 from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.lower import Lowered, run_program
 from levit_edge.pipeline.on_device import DeviceMeter, DeviceRunner
 from levit_edge.pipeline.verify import PARALLEL_RUNNERS, run_each
 from levit_edge.progress import Progress
-from levit_edge.report.schema import DeviceAccuracy
+from levit_edge.report.schema import DeviceFigures
 from targets.target import Image, Logits
 
 AGREEMENT_IMAGES = 200
@@ -36,7 +36,7 @@ class Comparison:
     """
 
     table: Agreement
-    on_device: Mapping[str, DeviceAccuracy] = field(default_factory=dict)
+    on_device: Mapping[str, DeviceFigures] = field(default_factory=dict)
 
     def warnings(self) -> Iterator[str]:
         """One line for each participant that departs from its own quantized program."""
@@ -54,12 +54,16 @@ class Comparison:
     def _advice(self, participant: Participant) -> str:
         """Where to look on: ``--diverge`` runs the file on this host, so it does not show what a device does."""
         device = self.on_device.get(participant.target or "")
-        if device is None or participant.runtime != device.accuracy.runtime:
+        if (
+            device is None
+            or device.accuracy is None
+            or device.local is None
+            or participant.runtime != device.accuracy.runtime
+        ):
             return f"`levit-edge inspect OUT/{participant.target} --diverge IMAGE` names the layer"
+        local = participant.target, device.local.runtime
         here, agreed_pct, sqnr_db = next(
-            entry
-            for entry in self.table.against_program()
-            if (entry[0].target, entry[0].runtime) == (participant.target, device.local.runtime)
+            entry for entry in self.table.against_program() if (entry[0].target, entry[0].runtime) == local
         )
         return f"compare {here.name}, the same file on this host: {_figures(agreed_pct, sqnr_db)} with that program"
 
@@ -94,7 +98,9 @@ def compare(
             table.append((_on_device(runner), logits))
             local_runtime = lowered.runner.runtime
             on_device[runner.target] = meter.result(runtime=runner.runtime, local_runtime=local_runtime)
-    return Comparison(agreement(table, source), on_device)
+    meter_of_all = AgreementMeter([participant for participant, _ in table])
+    meter_of_all.update([logits for _, logits in table])
+    return Comparison(meter_of_all.result(source), on_device)
 
 
 Entrant = tuple[Participant, Callable[[Image], Logits]]

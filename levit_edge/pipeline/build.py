@@ -16,8 +16,9 @@ from levit_edge.bundle.publish import staged_outputs
 from levit_edge.devices import Device, open_device
 from levit_edge.errors import InputError
 from levit_edge.families.weights import shorten
-from levit_edge.gates.absolute import evaluate as evaluate_gates
-from levit_edge.gates.limits import load_thresholds, thresholds_for
+from levit_edge.gates.check import check
+from levit_edge.gates.limits import limits_for, load_limits
+from levit_edge.gates.whole_report import figures_of
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.pipeline.images import NUMERICS, Images, open_images
 from levit_edge.pipeline.load import Subject, load_subject
@@ -50,7 +51,7 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
         runtimes(device, options.targets)
         device.check_counting()
     recipe = load_recipe(options.recipe)
-    changes = load_thresholds(options.thresholds) if options.thresholds else None
+    changes = load_limits(options.thresholds, TARGETS) if options.thresholds else {}
     for name in options.targets:
         if name not in recipe.targets:
             raise InputError(f"recipe {recipe.name} is not for {name}; it is for: {', '.join(recipe.targets)}")
@@ -65,7 +66,11 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
         classes = len(subject.labels)
         gated = {
             name: entry.model_copy(
-                update={"gates": evaluate_gates(entry, thresholds_for(recipe.base, name, changes), classes)}
+                update={
+                    "gates": check(
+                        figures_of(entry), limits_for(recipe.base, target(name).limits, changes.get(name)), classes
+                    )
+                }
             )
             for name, entry in report.targets.items()
         }

@@ -30,7 +30,8 @@ from calibration import check_size, image_pixels, normalize
 from levit_edge.bundle.files import clear_os_errors
 from levit_edge.bundle.manifest import PROGRAM_NAME, Bundle, open_bundle
 from levit_edge.errors import InputError, LevitEdgeError
-from levit_edge.pipeline.verify import one_torch_thread, sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
+from levit_edge.pipeline.verify import one_torch_thread
 from targets.program import Affine, Layer, check_aligned, probe
 from targets.program import replay as program_tap
 from targets.target import Image, Logits

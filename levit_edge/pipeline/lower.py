@@ -13,13 +13,13 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Interpreter, Node
 
 from calibration import Batch
+from levit_edge.bundle.golden import write_golden
 from levit_edge.bundle.manifest import (
     PROGRAM_NAME,
     CalibrationInfo,
     Manifest,
     RecipeInfo,
     TensorSpec,
-    write_golden,
     write_manifest,
 )
 from levit_edge.pipeline.load import Subject

@@ -10,6 +10,7 @@ import torch
 from calibration import Batch
 from levit_edge.devices.device import Device
 from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.metrics.instructions import Instructions
 from levit_edge.pipeline.agreement import AGREEMENT_IMAGES, Comparison, compare
 from levit_edge.pipeline.images import Images
 from levit_edge.pipeline.load import Subject
@@ -18,7 +19,7 @@ from levit_edge.pipeline.on_device import COUNTED_RUNS, DeviceRunner, count_inst
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.verify import accuracies, paired_latency
 from levit_edge.progress import Progress
-from levit_edge.report.schema import DeviceAccuracy, Latency
+from levit_edge.report.schema import DeviceFigures, Latency
 from targets.target import Image, Logits
 
 
@@ -27,7 +28,7 @@ class Measured:
     """Figures by target; those that nobody measured are absent. ``on_device`` is by the name of the device, too."""
 
     accuracy: Mapping[str, Accuracy]
-    on_device: Mapping[str, dict[str, DeviceAccuracy]]
+    on_device: Mapping[str, dict[str, DeviceFigures]]
     latency: Mapping[str, Latency]
     comparison: Comparison
 
@@ -49,13 +50,18 @@ def measure(
     runners = {} if device is None else _runners(device, built, progress)
     comparison = compare(subject, built, runners, _compared(images, numerics), progress)
     evaluated = {} if images.evaluation is None else comparison.on_device
-    on_device = {name: {runners[name].device.name: found} for name, found in evaluated.items()}
+    on_device = {name: {runner.device.name: evaluated.get(name, DeviceFigures())} for name, runner in runners.items()}
     image = numerics.inputs[:1]
-    latency = {
-        lowered.target.name: _latency(options, lowered, runners.get(lowered.target.name), image, progress)
-        for lowered in built
-        if lowered.runner.executed
-    }
+    latency = {}
+    for lowered in built:
+        name = lowered.target.name
+        if lowered.runner.executed:
+            latency[name] = _latency(options, lowered, image, progress)
+        if name in runners:
+            counted = _counted(lowered, runners[name], image, progress)
+            on_device[name] = {
+                device: found.model_copy(update={"instructions": counted}) for device, found in on_device[name].items()
+            }
     return Measured(accuracy, on_device, latency, comparison)
 
 
@@ -91,16 +97,12 @@ def _runners(device: Device, built: Sequence[Lowered], progress: Progress) -> di
     }
 
 
-def _latency(
-    options: BuildOptions, lowered: Lowered, runner: DeviceRunner | None, image: Image, progress: Progress
-) -> Latency:
+def _latency(options: BuildOptions, lowered: Lowered, image: Image, progress: Progress) -> Latency:
+    with progress.step(f"{lowered.target.name}: time"):
+        return paired_latency(lowered.reference, lowered.runner, image, threads=options.threads, runs=options.runs)
+
+
+def _counted(lowered: Lowered, runner: DeviceRunner, image: Image, progress: Progress) -> Instructions:
     name = lowered.target.name
-    with progress.step(f"{name}: time"):
-        latency = paired_latency(lowered.reference, lowered.runner, image, threads=options.threads, runs=options.runs)
-    if runner is None:
-        return latency
     with progress.step(f"{name}: count instructions on {runner.device.name}"):
-        counted = count_instructions(
-            runner.device, name, lowered.reference_path, lowered.model_path, image, COUNTED_RUNS
-        )
-    return latency.model_copy(update={"arm64": counted})
+        return count_instructions(runner.device, name, lowered.reference_path, lowered.model_path, image, COUNTED_RUNS)

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from calibration import Batch
 from levit_edge.devices.device import Device
 from levit_edge.errors import InputError
-from levit_edge.metrics.accuracy import UNKNOWN_CLASS, AccuracyMeter
-from levit_edge.metrics.agreement import Closeness
-from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.metrics.accuracy import AccuracyMeter
+from levit_edge.metrics.closeness import ClosenessMeter
+from levit_edge.metrics.instructions import Instructions
 from levit_edge.pipeline.verify import run_each
 from levit_edge.progress import Progress
-from levit_edge.report.schema import DeviceAccuracy
+from levit_edge.report.schema import DeviceFigures
 from targets.target import Image, Logits, Runner
 
 COUNTED_RUNS = 5
@@ -57,10 +55,10 @@ def runtimes(device: Device, targets: Sequence[str]) -> dict[str, str]:
 
 def count_instructions(
     device: Device, target: str, reference: Path, model: Path, image: Image, runs: int
-) -> ArmInstructions:
+) -> Instructions:
     """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], of both model files."""
     before, built = device.count(target, (reference, model), image, runs)
-    return ArmInstructions.of(
+    return Instructions.of(
         device=device.name,
         runtime=device.runtime(target),
         fp32=before.instructions,
@@ -73,24 +71,22 @@ class DeviceMeter:
     """Sums over batches: a device against the float model, and against the same file in this host's runtime."""
 
     def __init__(self) -> None:
-        self._accuracy, self._local = AccuracyMeter(), AccuracyMeter()
+        self._accuracy, self._local = AccuracyMeter(), ClosenessMeter()
 
     def update(self, batch: Batch, floats: Logits, local: Logits, device: Logits) -> None:
         """Add the answers [B, classes] of the three to one batch."""
         self._accuracy.update(floats, device, batch.class_index)
-        self._local.update(local, device, np.full(len(local), UNKNOWN_CLASS))
+        self._local.update(local, device)
 
-    def result(self, *, runtime: str, local_runtime: str) -> DeviceAccuracy:
+    def result(self, *, runtime: str, local_runtime: str) -> DeviceFigures:
         """The figures so far; ValueError when no image was added."""
         accuracy = self._accuracy.result(runtime=runtime, executed=True)
-        same = self._local.result(runtime=local_runtime, executed=True)
-        local = Closeness(runtime=local_runtime, n=same.n, agreement_pct=same.agreement_pct, sqnr_db=same.sqnr_db)
-        return DeviceAccuracy(accuracy=accuracy, local=local)
+        return DeviceFigures(accuracy=accuracy, local=self._local.result(local_runtime))
 
 
 def device_accuracy(
     batches: Iterable[Batch], reference: Callable[[Image], Logits], local: Runner, runner: DeviceRunner
-) -> DeviceAccuracy:
+) -> DeviceFigures:
     """Accuracy of ``runner`` against ``reference`` ([B, C, H, W] -> [B, classes]), in one pass over the images."""
     meter = DeviceMeter()
     for batch in batches:

@@ -10,12 +10,14 @@ import numpy as np
 
 from calibration import Batch, load, open_dataset, sample
 from levit_edge.bundle.files import size_bytes
-from levit_edge.bundle.manifest import Bundle, open_bundle, read_golden
+from levit_edge.bundle.golden import read_golden
+from levit_edge.bundle.manifest import Bundle, open_bundle
 from levit_edge.demo import DEMO_CHECKPOINT, EVALUATION_FOLDER, demo_archive
 from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
-from levit_edge.gates.absolute import evaluate as evaluate_gates
-from levit_edge.gates.limits import thresholds_for
+from levit_edge.gates.check import check
+from levit_edge.gates.gate import Figures
+from levit_edge.gates.limits import limits_for
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.pipeline.diverge import read_image
 from levit_edge.pipeline.images import BATCH, check_classes
@@ -30,7 +32,7 @@ from levit_edge.pipeline.on_device import (
 from levit_edge.pipeline.verify import accuracies, one_torch_thread, paired_latency, run_each
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import BenchResult, BenchRow, Evaluation, Inspection, LabelScore, Prediction
-from levit_edge.report.schema import DeviceAccuracy, GateResult, TargetReport
+from levit_edge.report.schema import DeviceFigures, GateResult
 from targets.registry import target
 from targets.target import Logits, Runner
 
@@ -76,6 +78,7 @@ def evaluate(
             return _evaluation(opened, bundle, found[name])
         there = DeviceRunner(elsewhere, name, opened.model_path, runtime, progress)
         both = device_accuracy(batches, lambda batch: run_each(reference, batch), runner, there)
+    assert both.accuracy is not None
     return _evaluation(opened, bundle, both.accuracy, {elsewhere.name: both})
 
 
@@ -92,7 +95,7 @@ def _batches(
 
 
 def _evaluation(
-    opened: Bundle, bundle: Path, accuracy: Accuracy, devices: dict[str, DeviceAccuracy] | None = None
+    opened: Bundle, bundle: Path, accuracy: Accuracy, devices: dict[str, DeviceFigures] | None = None
 ) -> Evaluation:
     devices = devices or {}
     return Evaluation(
@@ -113,25 +116,11 @@ def _evaluation_data(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
     raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
 
 
-def _accuracy_gates(bundle: Bundle, accuracy: Accuracy, devices: dict[str, DeviceAccuracy]) -> tuple[GateResult, ...]:
+def _accuracy_gates(bundle: Bundle, accuracy: Accuracy, devices: dict[str, DeviceFigures]) -> tuple[GateResult, ...]:
     manifest = bundle.manifest
-    size, reference = size_bytes(bundle.model_path), size_bytes(bundle.reference_path)
-    entry = TargetReport(
-        bundle=manifest.target,
-        model_file=manifest.model_file,
-        recipe=manifest.recipe.name,
-        size_bytes=size,
-        fp32_size_bytes=reference,
-        size_ratio=size / reference,
-        accuracy=accuracy,
-        devices=devices,
-    )
-    limits = thresholds_for(str(manifest.recipe.settings.get("base", manifest.recipe.name)), manifest.target)
-    return tuple(
-        gate
-        for gate in evaluate_gates(entry, limits, len(manifest.labels))
-        if gate.name not in ("speedup", "size_ratio")
-    )
+    base = str(manifest.recipe.settings.get("base", manifest.recipe.name))
+    figures = Figures(accuracy=accuracy, devices=devices, asked=frozenset({"accuracy", "devices"}))
+    return check(figures, limits_for(base, target(manifest.target).limits), len(manifest.labels))
 
 
 def bench(

@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from calibration import Batch
 from levit_edge.errors import LevitEdgeError
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.latency import measure, paired_speedup
+from levit_edge.metrics.sqnr import sqnr_db
 from levit_edge.report.schema import Latency
 from targets.target import Image, Logits, Runner
 
@@ -51,15 +51,6 @@ def run_each(function: Function | BatchRunner, images: Image) -> Logits:
     if isinstance(function, BatchRunner):
         return function.batch(images)
     return np.concatenate([function(images[index : index + 1]) for index in range(len(images))])
-
-
-def sqnr_db(reference: NDArray[np.float32], values: NDArray[np.float32]) -> float:
-    """Signal to noise ratio of ``values`` against ``reference`` in dB; infinite when they are equal."""
-    signal = float(np.square(reference.astype(np.float64)).sum())
-    error = float(np.square(reference.astype(np.float64) - values.astype(np.float64)).sum())
-    if error == 0:
-        return float("inf")
-    return float(10 * np.log10(signal / error)) if signal > 0 and np.isfinite(error) else float("-inf")
 
 
 def check_match(name: str, lowered: Logits, program: Logits, limit_db: float) -> None:
