@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from levit_edge import __version__
-from levit_edge.cli import bench, build, devices, doctor, evaluate, gate, inspect, predict
+from levit_edge.cli import bench, build, device, doctor, evaluate, gate, inspect, predict
 from levit_edge.cli.logs import logging_to_stderr
 from levit_edge.cli.verb import add_verb, epilog
 
@@ -50,4 +50,4 @@ def levit_edge(
 
 for _verb in VERBS:
     add_verb(app, _verb)
-app.add_typer(devices.app)
+app.add_typer(device.app)

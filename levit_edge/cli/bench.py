@@ -11,9 +11,7 @@ from levit_edge.cli.verb import Verb
 from levit_edge.pipeline.options import BenchOptions
 from levit_edge.progress import Progress
 from levit_edge.report.answers import BenchResult
-from levit_edge.report.figures import instruction_rows, kernel_rows, latency_rows
-
-KERNELS = ("library", "function", "kind", "instructions", "share")
+from levit_edge.report.figures import INSTRUCTIONS, KERNEL_COLUMNS, LATENCY, kernel_rows, text_rows
 
 
 def _run(options: BenchOptions, progress: Progress) -> BenchResult:
@@ -28,13 +26,14 @@ def show(options: BenchOptions, result: BenchResult) -> Iterator[RenderableType]
     counted = any(row.instructions is not None for row in result.rows)
     what = "instructions per inference" if counted else "latency"
     columns = [
-        dict(instruction_rows(row.instructions) if counted else latency_rows(row.latency)) for row in result.rows
+        dict(text_rows(INSTRUCTIONS, row.instructions) if counted else text_rows(LATENCY, row.latency))
+        for row in result.rows
     ]
     figures = [(name, *(column[name] for column in columns)) for name in (columns[0] if columns else ())]
     yield table(f"{what} on {result.device}", ("", *(row.bundle for row in result.rows)), figures)
     for row in result.rows:
         if row.instructions is not None:
-            yield table(f"{row.bundle}: where they go", KERNELS, kernel_rows(row.instructions))
+            yield table(f"{row.bundle}: where they go", KERNEL_COLUMNS, kernel_rows(row.instructions))
     yield from (f"{row.bundle}: {row.note}" for row in result.rows if row.note)
 
 

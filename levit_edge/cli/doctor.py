@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from levit_edge import __version__
-from levit_edge.cli.tables import UNSEEN, table
+from levit_edge.cli.tables import table
 from levit_edge.cli.verb import Verb
 from levit_edge.pipeline.options import DoctorOptions
 from levit_edge.progress import Progress
 from levit_edge.report.answers import DoctorReport, DoctorRow
+from levit_edge.report.figures import ABSENT
 
 
 def _run(options: DoctorOptions, progress: Progress) -> DoctorReport:
@@ -36,7 +37,7 @@ def show(options: DoctorOptions, report: DoctorReport) -> Iterator[RenderableTyp
 
 def _cells(row: DoctorRow) -> tuple[str, ...]:
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in row.packages.items())
-    return row.name, row.lowers or UNSEEN, row.executes, packages
+    return row.name, row.lowers or ABSENT, row.executes, packages
 
 
 VERB = Verb(

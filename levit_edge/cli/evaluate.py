@@ -11,7 +11,7 @@ from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
 from levit_edge.pipeline.options import EvaluateOptions
 from levit_edge.progress import Progress
 from levit_edge.report.answers import Evaluation
-from levit_edge.report.figures import accuracy_rows, closeness_text
+from levit_edge.report.figures import ACCURACY, closeness_text, text_rows
 
 
 def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
@@ -22,7 +22,7 @@ def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
 
 def show(options: EvaluateOptions, result: Evaluation) -> Iterator[RenderableType]:
     """The accuracy of one bundle, and its gates."""
-    rows = accuracy_rows(result.accuracy)
+    rows = text_rows(ACCURACY, result.accuracy)
     if result.local is not None:
         rows.append((f"agreement with {result.local.runtime} here", closeness_text(result.local)))
     yield table(f"{options.bundle} ({result.target})", ("", ""), rows)

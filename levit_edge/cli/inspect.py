@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from levit_edge.cli.tables import UNSEEN, table
+from levit_edge.cli.tables import table
 from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
 from levit_edge.pipeline.options import InspectOptions
 from levit_edge.progress import Progress
 from levit_edge.report.answers import Inspection
 from levit_edge.report.divergence import Divergence, LayerRow
-from levit_edge.report.figures import operator_counts
+from levit_edge.report.figures import ABSENT, DELEGATION, text_rows
 
 LAYERS = ("", "kind", "layer", "SQNR to program", "SQNR by itself", "steps by itself", "SQNR to float", "")
 
@@ -34,8 +34,7 @@ def _inspection(result: Inspection) -> Iterator[RenderableType]:
     totals = [
         ("model", f"{result.bundle}/{result.model_file}"),
         ("size", f"{result.size_bytes / 1e6:.2f} MB"),
-        ("delegates", UNSEEN if result.delegates is None else str(result.delegates)),
-        ("operators, int8 / float / fallback", operator_counts(result)),
+        *text_rows(DELEGATION, result),
     ]
     yield table(f"{result.bundle} ({result.target})", ("", ""), totals)
     kinds = [(row.name, row.precision, row.placement, str(row.count)) for row in result.operators]
@@ -59,9 +58,9 @@ def _divergence(result: Divergence) -> Iterator[RenderableType]:
 def _layer_cells(row: LayerRow) -> tuple[str, ...]:
     alone = row.local
     figures = (row.program.sqnr_db, alone.sqnr_db, row.float_sqnr_db)
-    to_program, by_itself, to_float = (UNSEEN if value is None else f"{value:.1f} dB" for value in figures)
+    to_program, by_itself, to_float = (ABSENT if value is None else f"{value:.1f} dB" for value in figures)
     by_itself = "equal" if alone.max_steps == 0 else by_itself
-    steps = UNSEEN if alone.max_steps is None else f"{alone.max_steps:.1f}"
+    steps = ABSENT if alone.max_steps is None else f"{alone.max_steps:.1f}"
     mark = "departs" if row.departs else ""
     return str(row.index), row.kind, row.name, to_program, by_itself, steps, to_float, mark
 

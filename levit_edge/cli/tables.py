@@ -6,11 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from levit_edge.report.figures import gate_row
+from levit_edge.report.figures import GATE_COLUMNS, gate_row
 from levit_edge.report.schema import GateResult
-
-UNSEEN = "-"
-
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A titled table of texts, whose long cells are folded."""
@@ -24,4 +21,4 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def gate_table(title: str, results: Sequence[GateResult]) -> Table:
     """One row for each gate."""
-    return table(title, ("gate", "value", "limit", "result", "note"), [gate_row(gate) for gate in results])
+    return table(title, GATE_COLUMNS, [gate_row(gate) for gate in results])

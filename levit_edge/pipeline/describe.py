@@ -13,8 +13,8 @@ from calibration import normalize
 from levit_edge.bundle.files import size_bytes
 from levit_edge.bundle.golden import write_golden
 from levit_edge.bundle.manifest import MANIFEST_NAME, Manifest, RecipeInfo, TensorSpec, write_manifest
-from levit_edge.gates.figures import Figures
-from levit_edge.gates.registry import check
+from levit_edge.gates.check import check
+from levit_edge.gates.gate import Figures
 from levit_edge.pipeline.calibrate import Calibrated
 from levit_edge.pipeline.departures import departures
 from levit_edge.pipeline.job import Job

@@ -55,7 +55,8 @@ def diverge(path: Path, image: Path) -> Divergence:
         raise InputError(f"{path}: the layers of a {target.name} bundle cannot be read out")
     pixels, program = read_image(bundle, image), program_replay.load(path / PROGRAM_NAME)
     with one_torch_thread():
-        runner = target.backend.load(bundle.model_path, 1)
+        load = target.backend.load_for_tap or target.backend.load
+        runner = load(bundle.model_path, 1)
         found, floats = tap(bundle.model_path, pixels), tap(bundle.reference_path, pixels)
         expected = program_replay.tap(program, pixels)
         for file, layers in ((bundle.model_path, found), (bundle.reference_path, floats)):

@@ -12,11 +12,11 @@ from levit_edge.bundle.manifest import Bundle
 from levit_edge.demo import EVALUATION_FOLDER, demo_archive, is_demo
 from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
-from levit_edge.gates.figures import Figures
+from levit_edge.gates.check import check
+from levit_edge.gates.gate import Figures
 from levit_edge.gates.limits import limits_for
-from levit_edge.gates.registry import check
 from levit_edge.metrics.accuracy import AccuracyMeter
-from levit_edge.metrics.agreement import ClosenessMeter
+from levit_edge.metrics.closeness import ClosenessMeter
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.images import Selection, check_classes, limited
 from levit_edge.pipeline.options import EvaluateOptions
@@ -103,5 +103,5 @@ def _gates(bundle: Bundle, target: Target, found: DeviceFigures, device: Device)
     settings = bundle.manifest.recipe.settings
     limits = limits_for(str(settings.get("base", bundle.manifest.recipe.name)), target.limits)
     devices = {} if device.name == LOCAL else {device.name: found}
-    figures = Figures(accuracy=found.accuracy, devices=devices)
+    figures = Figures(accuracy=found.accuracy, devices=devices, asked=frozenset({"accuracy", "devices"}))
     return check(figures, limits, len(bundle.manifest.labels))

@@ -12,7 +12,7 @@ from levit_edge.bundle.manifest import PROGRAM_NAME
 from levit_edge.pipeline.calibrate import Calibrated
 from levit_edge.pipeline.job import Job
 from quantize.flow import quantize
-from targets.program.replay import ProgramRunner
+from targets.program.run import ProgramRunner
 from targets.target import Runner, Target
 
 

@@ -15,7 +15,7 @@ from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.agreement import Agreement, Participant
 from levit_edge.pipeline.job import Job
 from levit_edge.pipeline.lower import Lowered
-from levit_edge.pipeline.on_device import COUNTED_RUNS, BundleFiles, count_on, time_on
+from levit_edge.pipeline.on_device import COUNTED_RUNS, BundleFiles, count_on, latency_of, time_on
 from levit_edge.pipeline.one_pass import Answers, Cast, Local, Remote, answer_all
 from levit_edge.pipeline.verify import Examples, run_floats
 from levit_edge.report.schema import DeviceFigures, Latency
@@ -120,7 +120,7 @@ def _time(job: Job, lowered: Lowered, image: Image) -> Latency:
     options = job.plan.options
     with job.progress.step(f"{lowered.target.name}: time"):
         timing = time_runners(lowered.reference, lowered.runner, image, options.runs)
-    return Latency.of(timing, runtime=lowered.runner.runtime, threads=options.threads)
+    return latency_of(timing, options.threads)
 
 
 def _figures(job: Job, device: Device, lowered: Lowered, answers: Answers | None, shown: Examples) -> DeviceFigures:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from levit_edge.devices import Device
+from levit_edge.devices import Device, Timing
 from levit_edge.metrics.instructions import Instructions
+from levit_edge.metrics.latency import paired_speedup
 from levit_edge.report.schema import Latency
 from targets.target import Image
 
@@ -25,7 +26,18 @@ class BundleFiles:
 def time_on(device: Device, files: BundleFiles, image: Image, threads: int, runs: int) -> Latency | None:
     """Paired times of one image, float32 [1, C, H, W]; None where the target's own runtime does not run there."""
     timing = device.time(files.target, files.reference, files.model, image, threads, runs)
-    return None if timing is None else Latency.of(timing, runtime=device.runtime(files.target), threads=threads)
+    return None if timing is None else latency_of(timing, threads)
+
+
+def latency_of(timing: Timing, threads: int) -> Latency:
+    """A paired measurement as a report has it, with the interval of its speedup."""
+    return Latency.of(
+        runtime=timing.runtime,
+        threads=threads,
+        fp32=timing.reference,
+        int8=timing.model,
+        speedup=paired_speedup(timing.reference, timing.model),
+    )
 
 
 def count_on(device: Device, files: BundleFiles, image: Image, runs: int) -> Instructions:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from calibration import Batch
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
-from levit_edge.metrics.agreement import Agreement, AgreementMeter, ClosenessMeter, Participant
+from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
+from levit_edge.metrics.closeness import ClosenessMeter
 from levit_edge.report.schema import DeviceFigures
 from targets.target import BatchRunner, Image, Logits, Runner, run_batch
 

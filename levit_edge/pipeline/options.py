@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from levit_edge.devices import LOCAL, device_names
+from levit_edge.devices import LOCAL, device_help
 from levit_edge.errors import InputError
 from targets.registry import TARGETS, target
 
@@ -60,7 +60,7 @@ class _Checked:
 
 
 _BUNDLE = Option("Folder of a bundle, such as dist/onnx.", metavar="BUNDLE", argument=True)
-_DEVICE = Option(f"Where the bundles run: {', '.join(device_names())}.", metavar="D")
+_DEVICE = Option(f"Where the bundles run: {device_help()}.", metavar="D")
 _LIMIT = Option("Use at most N images.", metavar="N", minimum=1)
 _THREADS = Option("Threads of the latency measurement.", metavar="N", minimum=1, maximum=os.cpu_count() or 1)
 _THRESHOLDS = Option("TOML file with limits that replace the default ones.", metavar="FILE")

@@ -13,7 +13,7 @@ from levit_edge.errors import LevitEdgeError
 from levit_edge.metrics.sqnr import sqnr_db
 from levit_edge.pipeline.job import Job
 from levit_edge.pipeline.lower import Lowered
-from targets.program.replay import ProgramRunner
+from targets.program.run import ProgramRunner
 from targets.target import Image, Logits, run_batch
 
 IMAGES = 16

@@ -20,7 +20,7 @@ from levit_edge.pipeline.build import build
 from levit_edge.pipeline.departures import departures
 from levit_edge.pipeline.on_device import COUNTED_RUNS
 from levit_edge.report.schema import Report, load_report
-from targets.program.replay import ProgramRunner
+from targets.program.run import ProgramRunner
 from targets.registry import TARGETS
 from targets.target import run_batch
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
