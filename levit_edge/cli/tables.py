@@ -9,6 +9,7 @@ from rich.table import Table
 from levit_edge.report.figures import GATE_COLUMNS, gate_row
 from levit_edge.report.schema import GateResult
 
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A titled table of texts, whose long cells are folded."""
     made = Table(title=title, title_justify="left")

@@ -86,14 +86,14 @@ def _listed(default: Any) -> Any:
 
 
 def _typer(name: str, option: Option, kind: Any) -> Any:
-    bounds = {"min": option.minimum, "max": option.maximum}
     if option.argument:
-        return typer.Argument(metavar=option.metavar, help=option.help, **bounds)
+        return typer.Argument(metavar=option.metavar, help=option.help)
     flag = option.flag or f"--{name.replace('_', '-')}"
     return typer.Option(
         flag,
         metavar=None if kind is bool else option.metavar,
         help=option.help,
         show_default=option.default_text or True,
-        **bounds,
+        min=option.minimum,
+        max=option.maximum,
     )

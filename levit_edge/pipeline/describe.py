@@ -142,10 +142,12 @@ def _simulation_warning(job: Job, lowered: Lowered) -> tuple[str, ...]:
     if runner.executed:
         return ()
     half = " with float16 rounding" if job.plan.recipe.half else ""
-    return (
+    text = (
         f"this machine cannot execute it: the figures are those of the shipped {target.model_file}, interpreted "
-        f"operator by operator{half} ({runner.runtime}), whose time is no latency; {target.elsewhere}",
+        f"operator by operator{half} ({runner.runtime}), whose time is no latency; "
+        f"`levit-edge eval` on {' or '.join(target.executes_on)} executes it"
     )
+    return (text,)
 
 
 def _warnings(job: Job, measured: Measured) -> Iterator[str]:

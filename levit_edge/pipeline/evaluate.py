@@ -15,8 +15,8 @@ from levit_edge.errors import InputError
 from levit_edge.gates.check import check
 from levit_edge.gates.gate import Figures
 from levit_edge.gates.limits import limits_for
-from levit_edge.metrics.accuracy import AccuracyMeter
-from levit_edge.metrics.closeness import ClosenessMeter
+from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
+from levit_edge.metrics.closeness import Closeness, ClosenessMeter
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.images import Selection, check_classes, limited
 from levit_edge.pipeline.options import EvaluateOptions
@@ -53,14 +53,14 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
     there = None if device.name == LOCAL else device.load(target.name, bundle.model_path, 1, progress)
     models = _Models(load(bundle.reference_path, 1), load(bundle.model_path, 1), there)
     with one_torch_thread(), _opened(bundle, path, subfolder, options.limit) as selection:
-        figures = _measure(models, device, selection, progress, f"evaluate {target.name}")
+        accuracy, local = _measure(models, device, selection, progress, f"evaluate {target.name}")
     return Evaluation(
         bundle=str(options.bundle),
         target=target.name,
         device=device.name,
-        accuracy=figures.accuracy,
-        local=figures.local,
-        gates=_gates(bundle, target, figures, device),
+        accuracy=accuracy,
+        local=local,
+        gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device),
     )
 
 
@@ -81,10 +81,8 @@ def _images_of(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
     raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
 
 
-def _measure(
-    models: _Models, device: Device, selection: Selection, progress: Progress, label: str
-) -> DeviceFigures:
-    """One pass over the images, each of which goes to every model in turn."""
+def _measure(models: _Models, device: Device, selection: Selection, progress: Progress, label: str) -> tuple[Accuracy, Closeness | None]:
+    """(accuracy, closeness of a device to this host) from one pass, in which each image goes to every model in turn."""
     accuracy, closeness = AccuracyMeter(), ClosenessMeter()
     judged = models.elsewhere or models.here
     for batch in selection.batches(progress, label, device.batch_images):
@@ -92,10 +90,8 @@ def _measure(
         logits = here if models.elsewhere is None else run_batch(models.elsewhere, batch.inputs)
         accuracy.update(floats, logits, batch.class_index)
         closeness.update(here, logits)
-    return DeviceFigures(
-        accuracy=accuracy.result(runtime=judged.runtime, executed=judged.executed),
-        local=None if models.elsewhere is None else closeness.result(models.here.runtime),
-    )
+    local = None if models.elsewhere is None else closeness.result(models.here.runtime)
+    return accuracy.result(runtime=judged.runtime, executed=judged.executed), local
 
 
 def _gates(bundle: Bundle, target: Target, found: DeviceFigures, device: Device) -> tuple[GateResult, ...]:

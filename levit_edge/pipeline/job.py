@@ -58,5 +58,7 @@ def make_plan(options: BuildOptions) -> Plan:
             raise InputError(f"recipe {recipe.name} is not for {chosen.name}; it is for: {', '.join(able)}")
         recipe.scheme(chosen.scheme)
     changes = None if options.thresholds is None else load_limits(options.thresholds, tuple(TARGETS))
-    limits = {chosen.name: limits_for(recipe.base, chosen.limits, (changes or {}).get(chosen.name)) for chosen in targets}
+    limits = {
+        chosen.name: limits_for(recipe.base, chosen.limits, (changes or {}).get(chosen.name)) for chosen in targets
+    }
     return Plan(options, recipe, targets, limits, device)

@@ -103,9 +103,7 @@ class BuildOptions(_Checked):
         Path | None,
         Option("Images that choose the scales: a folder or an archive; no labels needed.", metavar="DATA"),
     ] = None
-    eval_data: Annotated[
-        Path | None, Option("Images that measure the accuracy.", metavar="DATA", flag="--eval")
-    ] = None
+    eval_data: Annotated[Path | None, Option("Images that measure the accuracy.", metavar="DATA", flag="--eval")] = None
     recipe: Annotated[str, Option("How to quantize: int8, fp32, fp16 or w8a16.", metavar="NAME|FILE.toml")] = "int8"
     samples: Annotated[int, Option("Calibration images to draw.", metavar="N", minimum=1)] = 256
     seed: Annotated[int, Option("Seed of the draw.", metavar="N")] = 0

@@ -14,7 +14,7 @@ from targets.target import Logits
 
 
 def predict(options: PredictOptions, progress: Progress = QUIET) -> Predictions:
-    """The most probable classes of every image file. InputError for a changed bundle or an image that cannot be used."""
+    """The most probable classes of every image; InputError for a changed bundle or a file that is no usable image."""
     bundle, target = open_verified(options.bundle)
     runner = target.backend.load(bundle.model_path, 1)
     found = [

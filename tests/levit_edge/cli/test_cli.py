@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from levit_edge.cli import run
-from levit_edge.cli.app import VERBS as app_verbs
+from levit_edge.cli import app as application
 from levit_edge.cli.app import app
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 from levit_edge.pipeline.options import BenchOptions, BuildOptions, InspectOptions, PredictOptions, options_of
@@ -109,7 +109,7 @@ def test_without_options_a_build_is_the_default_one(pipeline: Pipeline, capfd: C
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_shows_every_option_of_the_record(verb: str) -> None:
     """Python and the command line share one declaration, so a field cannot be missing on one side."""
-    record = next(row for row in app_verbs if row.name == verb).options
+    record = next(row for row in application.VERBS if row.name == verb).options
     page = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout
     for name, option in options_of(record).items():
         words = option.metavar if option.argument else option.flag or f"--{name.replace('_', '-')}"

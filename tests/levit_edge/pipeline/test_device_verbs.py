@@ -55,9 +55,7 @@ def test_answers_that_differ_from_this_hosts_fail_the_gate(built: Built, monkeyp
     assert found.verdict == "failed"
 
 
-def test_evaluate_asks_the_device_for_many_images_at_once(
-    built: Built, toy: ToyDevice
-) -> None:
+def test_evaluate_asks_the_device_for_many_images_at_once(built: Built, toy: ToyDevice) -> None:
     toy.batch_images = 8
     found = evaluate(EvaluateOptions(built.out / "onnx", data=built.images, device=NAME))
     assert [count for _, _, count in toy.asked] == [8, 8, 2]

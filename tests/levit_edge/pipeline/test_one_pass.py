@@ -130,9 +130,7 @@ def test_logits_that_are_not_finite_stop_the_pass() -> None:
             return np.full((len(images), CLASSES), np.nan, dtype=np.float32)
 
     everybody = cast()
-    broken = Local(
-        "toy", Broken(0), everybody.locals[0].participant, Noisy(0), everybody.locals[0].program_participant
-    )
+    broken = Local("toy", Broken(0), everybody.locals[0].participant, Noisy(0), everybody.locals[0].program_participant)
     with pytest.raises(LevitEdgeError, match="NaN or infinite"):
         answer_all(
             batches(8), Cast(everybody.floats, everybody.floats_participant, (broken,)), "images", frozenset(NAMES)
