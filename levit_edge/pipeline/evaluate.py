@@ -81,7 +81,9 @@ def _images_of(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
     raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
 
 
-def _measure(models: _Models, device: Device, selection: Selection, progress: Progress, label: str) -> tuple[Accuracy, Closeness | None]:
+def _measure(
+    models: _Models, device: Device, selection: Selection, progress: Progress, label: str
+) -> tuple[Accuracy, Closeness | None]:
     """(accuracy, closeness of a device to this host) from one pass, in which each image goes to every model in turn."""
     accuracy, closeness = AccuracyMeter(), ClosenessMeter()
     judged = models.elsewhere or models.here
