@@ -168,9 +168,9 @@ def predict(bundle: opt.BundlePath, images: opt.ImagePaths, as_json: opt.AsJson 
 def doctor(as_json: opt.AsJson = False) -> int:
     """Show which targets and devices work here, and what adds the missing ones."""
     from levit_edge.cli import output, view
-    from levit_edge.devices import qemu_row
+    from levit_edge.devices import doctor_rows
     from levit_edge.doctor import examine
 
-    diagnosis = examine(__version__, qemu_row())
+    diagnosis = examine(__version__, doctor_rows())
     output.emit_json(diagnosis) if as_json else output.emit(*view.doctor(diagnosis))
     return DONE
