@@ -14,7 +14,7 @@ from levit_edge.report.schema import GateResult, Latency, Verdict, verdict
 
 Precision = Literal["int8", "float", "move"]
 Placement = Literal["delegate", "runtime", "fallback"]
-Availability = Literal["yes", "no", "needs macOS"]
+Availability = str  # "yes", "no", or what it needs, such as "needs macOS"
 
 
 class Evaluation(Record):
