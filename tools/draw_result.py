@@ -123,12 +123,12 @@ def _name_rows(axes: Axes, targets: Sequence[TargetReport]) -> None:
     left = axes.get_yaxis_transform()
     for row, target in enumerate(targets):
         found = target.accuracy
-        lines = ["not measured", ""] if found is None else [found.runtime, "executed" if found.executed else "simulated"]
+        lines = (
+            ["not measured", ""] if found is None else [found.runtime, "executed" if found.executed else "simulated"]
+        )
         axes.text(-0.06, row - 0.26, target.bundle, transform=left, ha="right", va="center", fontweight="bold")
         for place, line in zip((0.02, 0.28), lines, strict=True):
-            axes.text(
-                -0.06, row + place, line, transform=left, ha="right", va="center", fontsize=9, color=MUTED_COLOUR
-            )
+            axes.text(-0.06, row + place, line, transform=left, ha="right", va="center", fontsize=9, color=MUTED_COLOUR)
 
 
 def _legend(figure: Figure, recipes: str, height: float) -> None:
