@@ -172,7 +172,7 @@ _JUDGED = {
 def role(node: fx.Node) -> Role | None:
     """Role of the tensor that ``node`` produces; None for constants, moves, the output and whatever is not proven."""
     if node.op == "placeholder":
-        return Role.IMAGE
+        return Role.IMAGE if any(is_layer(reader) for reader in readers(node)) else None
     if node.op != "call_function" or not is_computed(node):
         return None
     if _MARK in node.meta or node.target in _SIMPLE:
