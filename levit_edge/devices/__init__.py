@@ -1,6 +1,6 @@
 """Where bundles run: the machines that execute, time or count the files of a target, and how a user names them."""
 
-from levit_edge.devices.device import LOCAL, Count, Device, Kernel, Timing
+from levit_edge.devices.device import LOCAL, Count, Device, Kernel, Timing, runtimes
 from levit_edge.devices.registry import add_device, addable, device_help, doctor_rows, open_device, remove_device
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "doctor_rows",
     "open_device",
     "remove_device",
+    "runtimes",
 ]
