@@ -122,7 +122,7 @@ def _join(payload: Payload) -> bytes:
     flatbuffer = bytes(builder.Output())
     start = _aligned(XNNHeader.EXPECTED_LENGTH)
     end = start + _aligned(len(flatbuffer))
-    header = XNNHeader(start, len(flatbuffer), end, len(payload.constants)).to_bytes()
+    header: bytes = XNNHeader(start, len(flatbuffer), end, len(payload.constants)).to_bytes()
     return header.ljust(start, b"\0") + flatbuffer.ljust(end - start, b"\0") + payload.constants
 
 

@@ -19,7 +19,7 @@ from levit_edge.errors import InputError
 from targets.program.tap import Kind, Layer, stored
 from targets.target import Image
 from targets.xnnpack.program_file import ProgramFile, operator_name, read_program, schema, tensor_of
-from targets.xnnpack.run import load
+from targets.xnnpack.run import XnnpackRunner
 
 _KINDS: dict[str, Kind] = {
     "XNNConv2d": "conv",
@@ -48,7 +48,7 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         layers = write_tapped(path, copy)
-        logits, *added = load(copy, 1).execute(image)
+        logits, *added = XnnpackRunner(copy, 1).execute(image)
     outputs = iter(added)
     tensors = [next(outputs) if layer.added else logits for layer in layers]
     return tuple(_layer(f"{layer.kind} {index}", layer, tensors[index]) for index, layer in enumerate(layers))

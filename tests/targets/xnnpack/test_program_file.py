@@ -13,8 +13,8 @@ from levit_edge.errors import InputError
 from quantize.flow import trace
 from targets.program import replay
 from targets.xnnpack.contents import contents
-from targets.xnnpack.program_file import read_program, tensor_of
-from targets.xnnpack.run import load
+from targets.xnnpack.program_file import ProgramFile, read_program, tensor_of
+from targets.xnnpack.run import XnnpackRunner
 from targets.xnnpack.tap import tap, write_tapped
 from tests.programs import micro, quantized
 from tests.targets.conftest import Written
@@ -40,30 +40,26 @@ def test_a_program_that_is_written_again_is_the_same(recipe: str, written: Writt
     program.write(copy)
     (before,), (after,) = program.payloads, read_program(copy).payloads
     assert plain(before.graph) == plain(after.graph) and before.constants == after.constants
-    assert np.array_equal(load(path, 1)(IMAGE), load(copy, 1)(IMAGE))
+    assert np.array_equal(XnnpackRunner(path, 1)(IMAGE), XnnpackRunner(copy, 1)(IMAGE))
 
 
-def test_a_scale_keeps_the_precision_of_the_file(written: Written, tmp_path: Path) -> None:
-    (payload,) = read_program(written("executorch", "int8")).payloads
-    quantized_values = [
-        value.xvalueUnion for value in payload.graph.xvalues if hasattr(value.xvalueUnion, "quantParams")
-    ]
-    scales = {value.quantParams.scale for value in quantized_values if hasattr(value.quantParams, "zeroPoint")}
+def parameters(program: ProgramFile) -> list[Any]:
+    """Scale and zero point of every tensor that has one of each."""
+    found = [getattr(value.xvalueUnion, "quantParams", None) for value in program.payloads[0].graph.xvalues]
+    return [entry for entry in found if hasattr(entry, "zeroPoint")]
+
+
+def test_scales_are_read_with_every_bit(written: Written) -> None:
+    scales = {entry.scale for entry in parameters(read_program(written("executorch", "int8")))}
     layers = replay.tap(quantized("executorch"), IMAGE)
     assert {float(np.float32(layer.affine.scale)) for layer in layers if layer.affine is not None} <= scales
 
-    tiny, copy = (
-        1.2345678806304932e-09,
-        tmp_path / "tiny.pte",
-    )  # all 24 bits of a float32, and no decimal before the 9th
-    program = read_program(written("executorch", "int8"))
-    entry = next(
-        value.xvalueUnion for value in program.payloads[0].graph.xvalues if hasattr(value.xvalueUnion, "quantParams")
-    )
-    entry.quantParams.scale = tiny
-    program.write(copy)
-    again = read_program(copy).payloads[0].graph.xvalues
-    assert tiny in [getattr(getattr(value.xvalueUnion, "quantParams", None), "scale", None) for value in again]
+
+def test_a_scale_with_many_decimals_is_written_with_every_bit(written: Written, tmp_path: Path) -> None:
+    program, tiny = read_program(written("executorch", "int8")), float(np.float32(1.2345678e-9))
+    parameters(program)[0].scale = tiny
+    program.write(tmp_path / "tiny.pte")
+    assert parameters(read_program(tmp_path / "tiny.pte"))[0].scale == tiny
 
 
 def test_the_tapped_copy_differs_in_its_outputs_alone(written: Written, tmp_path: Path) -> None:
