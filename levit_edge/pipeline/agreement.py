@@ -14,11 +14,12 @@ from calibration import Batch
 from levit_edge.gates.absolute import UNDECIDED, tolerated_events
 from levit_edge.metrics.agreement import Agreement, Participant, agreement
 from levit_edge.pipeline.load import Subject
-from levit_edge.pipeline.lower import Lowered, run_program
+from levit_edge.pipeline.lower import Lowered
 from levit_edge.pipeline.on_device import DeviceMeter, DeviceRunner
 from levit_edge.pipeline.verify import PARALLEL_RUNNERS, run_each
 from levit_edge.progress import Progress
 from levit_edge.report.schema import DeviceAccuracy
+from targets.program.replay import run as run_program
 from targets.target import Image, Logits
 
 AGREEMENT_IMAGES = 200

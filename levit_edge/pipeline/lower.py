@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Interpreter, Node
 
 from calibration import Batch
 from levit_edge.bundle.manifest import (
@@ -28,7 +26,8 @@ from levit_edge.progress import Progress
 from quantize.flow import quantize
 from quantize.recipes import Recipe
 from quantize.statistics import Histogram
-from targets.target import INPUT_NAME, OUTPUT_NAME, Image, Logits, Runner, Target
+from targets.program.replay import run as run_program
+from targets.target import INPUT_NAME, OUTPUT_NAME, Runner, Target
 
 GOLDEN_IMAGES = 4
 INTEGER_MATCH_DB = 25.0  # trained models reach 37 dB and more
@@ -55,23 +54,6 @@ class Lowered:
     def reference_path(self) -> Path:
         """The float reference of the same target."""
         return self.folder / self.target.reference_file
-
-
-def run_program(program: ExportedProgram, images: Image) -> Logits:
-    """The program in torch, one image at a time: float32 [B, C, H, W] -> [B, classes]."""
-    module = program.module()
-    with torch.no_grad():
-        fixed, interpreter = _fixed_values(module), Interpreter(module)
-        return run_each(lambda image: interpreter.run(torch.from_numpy(image), initial_env=dict(fixed)).numpy(), images)
-
-
-def _fixed_values(module: GraphModule) -> dict[Node, Any]:
-    """What depends on no image, such as the dequantized weights: half of the time of a quantized program."""
-    interpreter = Interpreter(module)
-    for node in module.graph.nodes:
-        if node.op != "placeholder" and all(parent in interpreter.env for parent in node.all_input_nodes):
-            interpreter.env[node] = interpreter.run_node(node)
-    return interpreter.env
 
 
 def lower_target(

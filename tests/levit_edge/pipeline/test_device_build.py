@@ -16,10 +16,10 @@ from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.metrics.agreement import Participant, agreement
 from levit_edge.pipeline import build
 from levit_edge.pipeline.agreement import Comparison
-from levit_edge.pipeline.lower import run_program
 from levit_edge.pipeline.on_device import COUNTED_RUNS
 from levit_edge.pipeline.verify import run_each, sqnr_db
 from levit_edge.report.schema import Report, load_report
+from targets.program.replay import run as run_program
 from targets.registry import TARGETS
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
 from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, replace_opening, turned
