@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from levit_edge.gates.absolute import at_most
+from levit_edge.gates.gate import at_most
 from levit_edge.pipeline.diverge import Difference, Divergence, LayerRow
 from levit_edge.report.answers import (
     BenchResult,

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from levit_edge.bundle.files import sha256_path
-from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, read_golden
+from levit_edge.bundle.golden import read_golden
+from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError
 from levit_edge.pipeline import build
 from levit_edge.pipeline.build import NUMERICS_ONLY

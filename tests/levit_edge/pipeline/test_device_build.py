@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, read_golden
+from levit_edge.bundle.golden import read_golden
+from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError, MissingComponentError
-from levit_edge.metrics.agreement import Participant, agreement
+from levit_edge.metrics.agreement import AgreementMeter, Participant
 from levit_edge.pipeline import build
 from levit_edge.pipeline.agreement import Comparison
 from levit_edge.pipeline.lower import run_program
@@ -102,8 +103,8 @@ def test_a_device_adds_accuracy_instructions_and_a_row(built: Built, tmp_path: P
         assert entry.accuracy is not None and found.local.runtime == entry.accuracy.runtime
         assert (found.local.agreement_pct, found.local.sqnr_db, found.local.n) == (100, None, LEFT)
         assert {gate.name: gate.passed for gate in entry.gates}[ARM_GATE] is True
-        assert entry.latency is not None and entry.latency.arm64 is not None
-        counted = entry.latency.arm64
+        counted = found.instructions
+        assert counted is not None
         assert (counted.runs, counted.fp32_instructions, counted.instructions) == (COUNTED_RUNS, 2000, 1000)
         assert (counted.ratio, counted.spread_pct) == (2.0, pytest.approx(1.0))
         assert [(k.function, k.instructions) for k in counted.kernels] == [
@@ -113,7 +114,7 @@ def test_a_device_adds_accuracy_instructions_and_a_row(built: Built, tmp_path: P
         ]
     assert toy.asked.count(("onnx", "model.onnx", LEFT)) == 1
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert data["targets"]["onnx"]["latency"]["arm64"]["instructions"] == 1000
+    assert data["targets"]["onnx"]["devices"][NAME]["instructions"]["instructions"] == 1000
 
 
 def test_core_ml_is_left_out_on_a_device_and_alone_it_is_refused(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
@@ -148,7 +149,9 @@ def _comparison(n: int, wrong: int, margin: float = 1.6) -> Comparison:
     answers[:wrong] = answers[:wrong, ::-1]
     program = Participant(name="onnx program", target="onnx", runtime="torch", executed=False)
     file = Participant(name="onnx here", target="onnx", runtime="ort", executed=True, program=program.name)
-    table = agreement([(program, floats), (file, answers)], "pets")
+    meter = AgreementMeter([program, file])
+    meter.update([floats, answers])
+    table = meter.result("pets")
     return Comparison(table.model_copy(update={"float_margin": margin}))
 
 
@@ -185,8 +188,9 @@ def test_without_evaluation_images_the_numerics_are_compared(built: Built, tmp_p
     assert report.agreement is not None and report.agreement.images == "noise"
     assert _names(report)[-1] == "onnx arm64"
     entry = report.targets["onnx"]
-    assert entry.accuracy is None and not entry.devices
-    assert entry.latency is not None and entry.latency.arm64 is not None
+    found = entry.devices[NAME]
+    assert (entry.accuracy, found.accuracy, found.local) == (None, None, None)
+    assert found.instructions is not None and entry.latency is not None
 
 
 def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
