@@ -1,4 +1,4 @@
-"""``levit-edge device``: adding and removing the machines that this one can emulate."""
+"""``levit-edge device``: adding what a device needs, and removing it."""
 
 from __future__ import annotations
 
@@ -9,52 +9,44 @@ import typer
 from levit_edge.cli import options as opt
 from levit_edge.cli.verbs import DONE
 from levit_edge.cli.working import working
-from levit_edge.errors import InputError
+from levit_edge.devices import add_device, add_help, addable, remove_device
+
+EXAMPLE = "\b\nExample:\n  levit-edge device {} " + addable()[0]
 
 app = typer.Typer(
     name="device",
-    help="Add and remove emulated devices; doctor shows which are there.",
-    epilog="\b\nExample:\n  levit-edge device add qemu-arm64",
+    help="Add and remove devices; doctor shows which are there.",
+    epilog=EXAMPLE.format("add"),
     no_args_is_help=False,
     rich_markup_mode=None,
 )
 
-DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help="qemu-arm64.")]
-Mirror = Annotated[str | None, typer.Option(metavar="URL", help="Debian mirror to fetch the arm64 system from.")]
+DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help=f"{', '.join(addable())}.")]
+Mirror = Annotated[str | None, typer.Option(metavar="URL", help="Mirror to fetch the device's system from.")]
+
+ADD_HELP = f"""Install what a device needs in the user's cache folder ($LEVIT_EDGE_CACHE moves it).
+
+What is there already is kept. {add_help()}
+"""
 
 
-@app.command(epilog="\b\nExample:\n  levit-edge device add qemu-arm64")
+@app.command(help=ADD_HELP, epilog=EXAMPLE.format("add"))
 def add(device: DeviceName, mirror: Mirror = None, as_json: opt.AsJson = False) -> int:
-    """Prepare an emulated machine in the user's cache folder ($LEVIT_EDGE_CACHE moves it).
-
-    Fetches a small arm64 Debian system and the aarch64 builds of the runtimes, verifies them, and compiles the
-    counter of instructions. Needs no root; what is there already is kept.
-    """
-    _check(device)
+    """Install what a device needs."""
     with working() as progress:
-        from levit_edge.devices import add_qemu
-
-        machine = add_qemu(mirror, progress)
+        added = add_device(device, mirror, progress)
     from levit_edge.cli import output, view
 
-    output.emit_json(machine) if as_json else output.emit(*view.added_device(machine))
+    output.emit_json(added) if as_json else output.emit(*view.added_device(added))
     return DONE
 
 
-@app.command(epilog="\b\nExample:\n  levit-edge device remove qemu-arm64")
+@app.command(epilog=EXAMPLE.format("remove"))
 def remove(device: DeviceName, as_json: opt.AsJson = False) -> int:
-    """Delete an emulated machine."""
-    _check(device)
+    """Delete what was installed for a device."""
+    removed = remove_device(device)
     from levit_edge.cli import output
-    from levit_edge.devices import remove_qemu
-    from levit_edge.report.answers import RemovedDevice
 
-    removed = RemovedDevice(name=device, freed_bytes=remove_qemu())
     text = f"{device}: {removed.freed_bytes / 1e6:.0f} MB freed" if removed.freed_bytes else f"{device} was not there"
     output.emit_json(removed) if as_json else output.emit(text)
     return DONE
-
-
-def _check(device: str) -> None:
-    if device != "qemu-arm64":
-        raise InputError(f"device {device!r} cannot be added or removed; valid: qemu-arm64 (one for all CPU models)")
