@@ -150,10 +150,13 @@ def page(where: host.Host, rows: Sequence[Row]) -> str:
         f"```\nlevit-edge device add qemu-arm64\nlevit-edge build --out dist\n{where.command}\n```",
         f"- Built with {versions}; counted in {', '.join(sorted({row.runtime for row in main}))}.",
         (
-            f"- Guest instructions between two marks around an inference, after two that warm up; the median of"
-            f" {COUNTED}. Counts are not times: they leave out caches and pipelines."
+            f"- A count is the number of guest instructions of one inference: the median of {COUNTED}, after two that"
+            " warm up. Counts are not times: they leave out caches and pipelines."
         ),
-        "- Spread: largest less smallest median of several guest processes, as a share of the median.",
+        (
+            "- Guests are the processes that counted a model. Spread is the largest of their counts less the smallest,"
+            " as a share of the median."
+        ),
         f"## {DEFAULT_CPU}",
         "\n".join(_table(main)),
         "## The other cores, levit-edge",

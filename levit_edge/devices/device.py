@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from levit_edge.errors import InputError
 from levit_edge.metrics.latency import LatencyStats
 from levit_edge.progress import Progress
 from targets.target import Image, Runner
@@ -37,8 +38,12 @@ class Count:
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of two model files that took turns on one device: the float reference and the built model."""
+    """Times of two model files that took turns on one device: the float reference and the built model.
 
+    ``runtime`` names what ran them.
+    """
+
+    runtime: str
     reference: LatencyStats
     model: LatencyStats
 
@@ -94,3 +99,16 @@ class Device(Protocol):
 
     def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
         """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], on one thread, for each model."""
+
+
+def runtimes(device: Device, targets: Iterable[str]) -> dict[str, str]:
+    """What runs each of ``targets`` on ``device``, without those that it cannot run; InputError when that is all."""
+    found, refusals = {}, []
+    for name in targets:
+        try:
+            found[name] = device.runtime(name)
+        except InputError as refusal:
+            refusals.append(refusal)
+    if refusals and not found:
+        raise refusals[0]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -68,9 +68,7 @@ class LocalDevice:
         raise InputError(f"{self.name} does not count instructions")
 
 
-def time_runners(
-    reference: Callable[[Image], object], runner: Callable[[Image], object], image: Image, runs: int
-) -> Timing:
+def time_runners(reference: Runner, runner: Runner, image: Image, runs: int) -> Timing:
     """Times of two loaded models on one image, float32 [1, C, H, W]: ``runs`` rounds, in which they take turns.
 
     WARMUP_ROUNDS rounds before them are not counted.
@@ -78,4 +76,4 @@ def time_runners(
     times = measure(
         {"reference": lambda: reference(image), "model": lambda: runner(image)}, runs=runs, warmup=WARMUP_ROUNDS
     )
-    return Timing(reference=times["reference"], model=times["model"])
+    return Timing(runtime=runner.runtime, reference=times["reference"], model=times["model"])

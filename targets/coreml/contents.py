@@ -6,38 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from levit_edge.errors import InputError
 from levit_edge.report.answers import Placement, Precision
+from targets.coreml.mil.specification import main_block, main_function
 from targets.coreml.target import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import Contents, operator_rows
 
-_MOVES = {"reshape", "transpose", "expand_dims", "squeeze", "quantize", "dequantize", "cast", "identity"}
+_MOVES = ("reshape", "transpose", "expand_dims", "squeeze", "quantize", "dequantize", "cast")
 _WEIGHTS = "constexpr_"
 
 
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def contents(path: Path) -> Contents:
+    """The operators of the package on disk. Raises InputError where it is no Core ML package.
 
-
-def _operations(package: Path) -> list[Any]:
-    import coremltools
-
-    try:
-        program = coremltools.utils.load_spec(str(package)).mlProgram
-    except Exception as error:  # noqa: BLE001  # protobuf and file errors alike
-        raise InputError(f"{package} is not a Core ML package: {_reason(error)}") from None
-    if "main" not in program.functions:
-        raise InputError(f"{package} is not a Core ML package: it has no function called main")
-    function = program.functions["main"]
-    operations: list[Any] = list(function.block_specializations[function.opset].operations)
-    return operations
-
-
-def _argument_names(operation: Any) -> Iterator[str]:
-    for argument in operation.inputs.values():
-        for binding in argument.arguments:
-            if binding.name:
-                yield binding.name
+    ``int8`` operators are those between dequantize and quantize, which Core ML may compute in integers.
+    """
+    notes = (f"minimum deployment target {MINIMUM_DEPLOYMENT_TARGET}; int8 kernels from A17 Pro and M4 on",)
+    return Contents(None, operator_rows(_classified(list(main_block(main_function(path)).operations))), notes)
 
 
 def _classified(operations: list[Any]) -> Iterator[tuple[str, Precision, Placement]]:
@@ -49,14 +33,16 @@ def _classified(operations: list[Any]) -> Iterator[tuple[str, Precision, Placeme
         if operation.type in _MOVES:
             yield operation.type, "move", "runtime"
             continue
-        activations = [kinds[n] for n in _argument_names(operation) if kinds.get(n, "const") != "const"]
+        activations = [kinds[name] for name in _argument_names(operation) if kinds.get(name, "const") != "const"]
         dequantized = [kind == "dequantize" or kind.startswith(_WEIGHTS) for kind in activations]
         stored = any(output.name in quantized for output in operation.outputs)
         integer = bool(dequantized) and all(dequantized) and (stored or operation.type in ("linear", "matmul"))
         yield operation.type, "int8" if integer else "float", "runtime"
 
 
-def contents(path: Path) -> Contents:
-    """Operators of the package on disk. ``int8`` are those between dequantize and quantize: Core ML may fuse them."""
-    notes = (f"minimum deployment target {MINIMUM_DEPLOYMENT_TARGET}; int8 kernels from A17 Pro and M4 on",)
-    return Contents(None, operator_rows(_classified(_operations(path))), notes)
+def _argument_names(operation: Any) -> Iterator[str]:
+    """The names of the tensors that an operator reads; values written in place have none."""
+    for argument in operation.inputs.values():
+        for binding in argument.arguments:
+            if binding.name:
+                yield binding.name

@@ -1,7 +1,4 @@
-"""Taps: what every layer of a model file really computes in its runtime, for one image.
-
-Nothing of the file is computed anew: each tap runs the file itself, with more of its tensors shown.
-"""
+"""The quantized program that a model file was lowered from: read safely, run, and compared with the file by layer."""
 
 from targets.program.tap import Affine, Kind, Layer, check_aligned
 

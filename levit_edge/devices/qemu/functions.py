@@ -90,7 +90,9 @@ def _unwound(
     # [2 * count] -> [count, 2]: the addresses of a function and of its entry, both relative to the section
     index = np.frombuffer(data, dtype="<i4", count=2 * count, offset=_INDEX_START).reshape(count, 2).astype(np.int64)
     starts, entries = (index + base).T
-    lengths = [int.from_bytes(content[at : at + 4], "little") for at in _file_offsets(entries + _LENGTH_OFFSET, segments)]
+    lengths = [
+        int.from_bytes(content[at : at + 4], "little") for at in _file_offsets(entries + _LENGTH_OFFSET, segments)
+    ]
     return starts, starts + np.array(lengths, dtype=np.int64)
 
 

@@ -60,7 +60,9 @@ def test_an_unknown_target_is_refused() -> None:
         _device().runtime("tflite")
 
 
-@pytest.mark.parametrize(("threads", "runs", "reason"), [(0, 1, "threads is 0; local uses"), (1, 0, "runs is 0; local")])
+@pytest.mark.parametrize(
+    ("threads", "runs", "reason"), [(0, 1, "threads is 0; local uses"), (1, 0, "runs is 0; local")]
+)
 def test_it_times_one_thread_and_one_round_at_least(threads: int, runs: int, reason: str) -> None:
     _device().check_runs(1, 1)
     _device().check_runs(64, 100_000)

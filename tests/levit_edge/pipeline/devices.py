@@ -70,7 +70,8 @@ class ToyDevice:
     def time(self, target: str, reference: Path, model: Path, image: Image, threads: int, runs: int) -> Timing | None:
         assert self.times and image.shape[0] == 1 and reference.exists()
         self.asked.append((target, model.name, runs))
-        return Timing(LatencyStats.of([FLOAT_MS] * runs), LatencyStats.of([BUILT_MS] * runs))
+        float_ms, built_ms = ([milliseconds] * runs for milliseconds in (FLOAT_MS, BUILT_MS))
+        return Timing(self.runtime(target), LatencyStats.of(float_ms), LatencyStats.of(built_ms))
 
     def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
         assert self.counts

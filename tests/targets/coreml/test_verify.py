@@ -10,7 +10,9 @@ import pytest
 
 from levit_edge.errors import LevitEdgeError
 from quantize.recipes import RECIPES
-from targets.coreml.verify import LAYER_DB, LAYER_IMAGES, check_constants, layers_db, verify
+from targets.coreml.verify import verify
+from targets.coreml.verify.constants import check_constants
+from targets.coreml.verify.layers import LAYER_DB, LAYER_IMAGES, layers_db
 from tests.programs import ATTENTIONS, CONVS, LINEARS, micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.faults import (
