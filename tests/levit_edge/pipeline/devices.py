@@ -59,15 +59,15 @@ class ToyDevice:
 
     def check_runs(self, threads: int, runs: int) -> None:
         if threads != 1:
-            raise InputError(f"threads is {threads}; {self.name} uses 1 thread")
+            raise InputError(f"threads is {threads}; {self.name} counts the instructions of 1 thread")
         if not 1 <= runs <= MAX_RUNS:
-            raise InputError(f"runs is {runs}; {self.name} takes 1 to {MAX_RUNS} runs")
+            raise InputError(f"runs is {runs}; {self.name} counts 1 to {MAX_RUNS} inferences")
 
-    def load(self, target: str, model: Path, threads: int, progress: Progress) -> ToyRunner:
+    def load(self, target: str, model: Path, threads: int, progress: Progress) -> ToyRunner:  # noqa: ARG002
         assert self.executes
         return ToyRunner(self, target, model, self.runtime(target), progress)
 
-    def time(self, target: str, reference: Path, model: Path, image: Image, threads: int, runs: int) -> Timing | None:
+    def time(self, target: str, reference: Path, model: Path, image: Image, threads: int, runs: int) -> Timing | None:  # noqa: ARG002
         assert self.times and image.shape[0] == 1 and reference.exists()
         self.asked.append((target, model.name, runs))
         float_ms, built_ms = ([milliseconds] * runs for milliseconds in (FLOAT_MS, BUILT_MS))
