@@ -17,7 +17,6 @@ from levit_edge.devices.qemu.folder import CACHE_VARIABLE
 from levit_edge.errors import InputError
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import AddedDevice, DoctorRow
-from tests.levit_edge.cli.commands import Captured
 from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in
 from tests.places import ROOT
 
@@ -48,7 +47,7 @@ def test_this_machine_has_no_models() -> None:
         open_device("local:fast")
 
 
-def test_a_row_is_all_that_a_device_needs(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+def test_a_row_is_all_that_a_device_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError):
         open_device(NAME)
     toy = ToyDevice()
@@ -74,7 +73,7 @@ def test_what_follows_the_colon_is_for_the_kind(monkeypatch: pytest.MonkeyPatch)
     assert asked == ["blue:1", ""]
 
 
-def test_every_kind_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_has_a_row() -> None:
     rows = {row.name: row for row in doctor_rows()}
     assert list(rows) == ["local", "qemu-arm64", "ssh", "adb"] == list(registry.KINDS)
     assert (rows["local"].executes, rows["local"].note) == ("yes", platform.machine())
@@ -121,13 +120,13 @@ def test_adding_and_removing_are_of_the_kind(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["local", "ssh", "qemu-arm64:a53", "pixel"])
 @pytest.mark.parametrize("verb", ["add", "remove"])
-def test_what_cannot_be_added_is_refused(verb: str, name: str, capfd: Captured) -> None:
+def test_what_cannot_be_added_is_refused(verb: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["device", verb, name]) == 2
     line = f"device '{name}' cannot be added or removed; valid: qemu-arm64 (one for all its models)"
     assert line in capfd.readouterr().err
 
 
-def test_removing_what_is_not_there_is_said(capfd: Captured) -> None:
+def test_removing_what_is_not_there_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["device", "remove", "qemu-arm64"]) == 0
     assert capfd.readouterr().out == "qemu-arm64 was not there\n"
     assert run(["device", "remove", "qemu-arm64", "--json"]) == 0
