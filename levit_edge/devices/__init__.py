@@ -1,7 +1,16 @@
 """Where bundles run: the machines that execute, time or count the files of a target, and how a user names them."""
 
 from levit_edge.devices.device import LOCAL, Count, Device, Kernel, Timing, runtimes
-from levit_edge.devices.registry import add_device, addable, device_help, doctor_rows, open_device, remove_device
+from levit_edge.devices.local import time_runners
+from levit_edge.devices.registry import (
+    add_device,
+    add_help,
+    addable,
+    device_help,
+    doctor_rows,
+    open_device,
+    remove_device,
+)
 
 __all__ = [
     "LOCAL",
@@ -10,10 +19,12 @@ __all__ = [
     "Kernel",
     "Timing",
     "add_device",
+    "add_help",
     "addable",
     "device_help",
     "doctor_rows",
     "open_device",
     "remove_device",
     "runtimes",
+    "time_runners",
 ]

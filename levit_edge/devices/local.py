@@ -68,9 +68,7 @@ class LocalDevice:
         raise InputError(f"{self.name} does not count instructions")
 
 
-def time_runners(
-    reference: Runner, runner: Runner, image: Image, runs: int
-) -> Timing:
+def time_runners(reference: Runner, runner: Runner, image: Image, runs: int) -> Timing:
     """Times of two loaded models on one image, float32 [1, C, H, W]: ``runs`` rounds, in which they take turns.
 
     WARMUP_ROUNDS rounds before them are not counted.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from levit_edge.devices.device import LOCAL, Device
+from levit_edge.devices.local import LocalDevice
 from levit_edge.devices.qemu import kind as qemu
 from levit_edge.devices.qemu import machine
 from levit_edge.errors import InputError
@@ -40,8 +41,6 @@ class DeviceKind:
 def _open_local(model: str) -> Device:
     if model:
         raise InputError(f"device '{LOCAL}:{model}' is unknown: {LOCAL} is one machine and has no models")
-    from levit_edge.devices.local import LocalDevice
-
     return LocalDevice()
 
 
@@ -110,6 +109,11 @@ def device_help() -> str:
 def addable() -> tuple[str, ...]:
     """The names of the kinds that can be added and removed."""
     return tuple(kind.name for kind in KINDS.values() if kind.add is not None and kind.remove is not None)
+
+
+def add_help() -> str:
+    """What adding each of them installs."""
+    return " ".join(kind.add_help for kind in KINDS.values() if kind.add is not None)
 
 
 def add_device(name: str, mirror: str | None = None, progress: Progress = QUIET) -> AddedDevice:

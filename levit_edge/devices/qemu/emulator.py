@@ -38,8 +38,8 @@ _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "
 class Plan:
     """What one guest process does; see guest.py.
 
-    With ``runs`` of 0 it answers every image of its share, that is ``worker``, ``worker + workers`` and so on; with more
-    it runs that many inferences of the first image, to be counted. ``site`` are folders of packages, those of
+    Where ``runs`` is 0 it answers the images of its share: number ``worker``, ``worker + workers`` and so on. Otherwise
+    it runs that many inferences of the first image, to be counted. ``site`` are the folders with the packages, that of
     ``runtime`` first.
     """
 

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError
 from levit_edge.devices.device import Device
 from levit_edge.devices.qemu import debian, machine, plugin
 from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_model, cpu_names
+from levit_edge.devices.qemu.device import EmulatedDevice
 from levit_edge.devices.qemu.emulator import find_emulator
 from levit_edge.devices.qemu.folder import NAME
 from levit_edge.errors import InputError, MissingComponentError
@@ -32,8 +33,6 @@ def open_cpu(model: str) -> Device:
     """
     cpu = cpu_model(model or DEFAULT_CPU)
     machine.check_machine()
-    from levit_edge.devices.qemu.device import EmulatedDevice
-
     return EmulatedDevice(cpu)
 
 

@@ -24,7 +24,7 @@ from targets.program.run import ProgramRunner
 from targets.registry import TARGETS
 from targets.target import run_batch
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
-from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, replace_opening, turned
+from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, turned
 
 LEFT = len(CLASSES) * PER_CLASS - SAMPLES
 ARM_GATE = "device_agreement_pct"
@@ -198,10 +198,7 @@ def test_without_evaluation_images_the_numerics_are_compared(built: Built, tmp_p
 def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(name: str) -> None:
-        raise MissingComponentError(f"device {name}", "levit-edge device add")
-
-    replace_opening(monkeypatch, absent)
+    plug_in(monkeypatch, ToyDevice(), MissingComponentError(f"device {NAME}", "levit-edge device add"))
     with pytest.raises(MissingComponentError, match="levit-edge device add"):
         build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
     assert not (tmp_path / "dist").exists()
@@ -210,7 +207,7 @@ def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
 def test_a_device_that_cannot_count_stops_the_build_before_it_starts(
     built: Built, tmp_path: Path, toy: ToyDevice
 ) -> None:
-    toy.cannot_count = MissingComponentError("a C compiler", "sudo apt-get install gcc")
+    toy.missing = MissingComponentError("a C compiler", "sudo apt-get install gcc")
     with pytest.raises(MissingComponentError, match="install gcc"):
         build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
     assert not (tmp_path / "dist").exists()
