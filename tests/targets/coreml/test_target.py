@@ -1,4 +1,4 @@
-"""Core ML: export, convert, look inside, load from disk, run what can run here, compare."""
+"""Core ML: convert a program, read the package back, run it and compare it with the program."""
 
 from __future__ import annotations
 

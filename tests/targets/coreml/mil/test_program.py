@@ -1,4 +1,4 @@
-"""Whole programs from disk: against torch, in every precision, in batches, tensor by tensor."""
+"""Whole programs read from disk, compared with torch: in every precision, in batches, and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.targets.models import FLOAT_TOLERANCE
 
 HALF_DB = 50.0  # float16 has 11 bits; the micro LeViT gives 60 dB, the demo's 58
 STORED_DB = 90.0
-TIES_DB = 45.0  # the same integers but where a quotient falls between two
+TIES_DB = 45.0  # the same integers, except where a quotient lies halfway between two
 
 mlprogram = TARGET.backend
 
@@ -163,7 +163,7 @@ def test_every_result_can_be_traced_at_once_and_halves_are_halves(written: Writt
             assert np.array_equal(found.values, found.values.astype(np.float16).astype(np.float32)), name
 
 
-def test_what_is_asked_wrongly_is_refused(written: Written) -> None:
+def test_an_unknown_name_a_wrong_image_or_precision_is_refused(written: Written) -> None:
     program, images = mil.load(written("coreml", "fp32")), _images()
     with pytest.raises(InputError, match=r"no operator writes 'nothing'"):
         program.trace(images[:1], ["nothing"])
