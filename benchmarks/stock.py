@@ -16,11 +16,11 @@ from torch.export import ExportedProgram
 
 from benchmarks.entry import Entry, file_size
 from levit_edge.families.levit.model import AttentionCore, Levit
-from targets.ort import run as ort
+from targets.ort.run import OrtRunner
 from targets.target import INPUT_NAME, OUTPUT_NAME
-from targets.xnnpack import run as xnnpack
 from targets.xnnpack.contents import contents
 from targets.xnnpack.lower import lower
+from targets.xnnpack.run import XnnpackRunner
 
 Images = NDArray[np.float32]
 
@@ -88,7 +88,7 @@ def onnxruntime_entries(model: Published, images: Images, folder: Path) -> Itera
         family="onnxruntime",
         precision="float32",
         how="torch.onnx.export of the published model",
-        runner=ort.load(plain, 1),
+        runner=OrtRunner(plain, 1),
         size_bytes=file_size(plain),
     )
     _quantize_onnx(plain, images, integer)
@@ -98,7 +98,7 @@ def onnxruntime_entries(model: Published, images: Images, folder: Path) -> Itera
         family="onnxruntime",
         precision="int8",
         how="quant_pre_process, quantize_static: QDQ, U8 activations, S8 per-channel weights, min-max",
-        runner=ort.load(integer, 1),
+        runner=OrtRunner(integer, 1),
         size_bytes=file_size(integer),
     )
 
@@ -130,7 +130,7 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
         family="executorch",
         precision="float32",
         how="torch.export of the published model with its attention bias gathered once, XnnpackPartitioner",
-        runner=xnnpack.load(plain, 1),
+        runner=XnnpackRunner(plain, 1),
         size_bytes=file_size(plain),
         delegates=contents(plain).delegates,
     )
@@ -140,7 +140,7 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
         family="executorch",
         precision="int8",
         how="PT2E, XNNPACKQuantizer with get_symmetric_quantization_config(is_per_channel=True), XnnpackPartitioner",
-        runner=xnnpack.load(integer, 1),
+        runner=XnnpackRunner(integer, 1),
         size_bytes=file_size(integer),
         delegates=contents(integer).delegates,
     )

@@ -32,6 +32,7 @@ class Batch:
     pixels: Pixels  # [B, H, W, C], before rescaling and normalisation
     class_index: npt.NDArray[np.int64]  # [B], UNKNOWN_CLASS where the model has no such class
     names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def image_pixels(data: bytes, name: str, preprocessing: Preprocessing) -> Pixels:

@@ -10,13 +10,13 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from quantize.quantizer import LevitQuantizer
+from quantize.quantizer import SchemeQuantizer
 from quantize.recipes import Recipe
-from quantize.roles import role
+from quantize.roles import is_layer, layer_operands, role, source
 from quantize.scheme import Role, Scheme
 from quantize.statistics import Histogram, observe
 
-# Only ever needed by an integer tensor, and these stay float on every target.
+# Float between operators on every target: a histogram is needed only where a layer reads one of them.
 _NEVER_STORED = {Role.SCORES, Role.BIASED_SCORES, None}
 
 # Where each node comes from, told with paths of this machine and addresses of this process.
@@ -39,7 +39,9 @@ def calibrate(program: ExportedProgram, batches: Iterable[Tensor]) -> Mapping[st
     Raises ValueError when there is no batch or an image makes the model produce NaN or infinity.
     """
     module = program.module()
-    names = [node.name for node in module.graph.nodes if role(node) not in _NEVER_STORED]
+    nodes = module.graph.nodes
+    read = {source(layer_operands(node)[0]) for node in nodes if is_layer(node)}
+    names = [node.name for node in nodes if node in read or role(node) not in _NEVER_STORED]
     return observe(module, names, batches)
 
 
@@ -52,7 +54,7 @@ def quantize(
     """
     if recipe.weights != "int8":
         return program
-    quantizer = LevitQuantizer(
+    quantizer = SchemeQuantizer(
         recipe.scheme(scheme),
         histograms,
         activation_range=recipe.activation_range,

@@ -11,7 +11,7 @@ from collections.abc import Set
 import torch
 from torch import Tensor, fx
 
-from quantize.roles import LAYERS, aten, is_move, role, source
+from quantize.roles import aten, is_layer, layer_operands, mark, readers, role, source
 from quantize.scheme import Role
 
 GATE_SHIFT = 3.0
@@ -26,21 +26,8 @@ def constant_value(model: fx.GraphModule, node: fx.Node) -> Tensor:
     return value
 
 
-def _following_layers(node: fx.Node) -> list[fx.Node] | None:
-    """The layers that consume ``node`` (through moves), or None if anything else does."""
-    found: list[fx.Node] = []
-    for user in node.users:
-        if user.target in LAYERS:
-            found.append(user)
-        elif is_move(user) and (below := _following_layers(user)) is not None:
-            found += below
-        else:
-            return None
-    return found
-
-
 def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
-    weight = layer.all_input_nodes[1]
+    _, weight, _ = layer_operands(layer)
     name = f"{weight.name}_scaled"
     model.register_buffer(name, constant_value(model, weight).detach() * factor)
     with model.graph.inserting_before(layer):
@@ -59,8 +46,8 @@ def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
         return renamed  # the gate's clamp is its saturation: without it there is no such form
     for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
         x = node.all_input_nodes[0]
-        layers = _following_layers(node)
-        if role(source(x)) not in stored or layers is None:
+        layers = readers(node)
+        if role(source(x)) not in stored or not all(is_layer(layer) for layer in layers):
             continue
         name = f"{node.name}_shift"  # one constant each: PT2E folds constants one by one
         model.register_buffer(name, torch.tensor([GATE_SHIFT]))
@@ -71,6 +58,8 @@ def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
         shift.meta["val"] = node.meta["val"].new_empty(1)
         gate.meta.update(node.meta)
         product.meta.update(node.meta)
+        mark(gate, Role.GATE)
+        mark(product, Role.HARDSWISH)
         node.replace_all_uses_with(product)
         model.graph.erase_node(node)
         for layer in layers:

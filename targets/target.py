@@ -1,4 +1,4 @@
-"""What every target is to the flow: one frozen record. The record and its names import without torch."""
+"""A target as the flow sees it: one frozen record, which imports without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from levit_edge.report.answers import OperatorRow, Placement, Precision
 from quantize.scheme import Scheme
 
-if TYPE_CHECKING:  # torch, which a doctor or a gate does not wait for
+if TYPE_CHECKING:  # importing torch takes seconds, and much that reads the records does without it
     from torch.export import ExportedProgram
 
     from targets.program.tap import Layer
@@ -47,7 +47,7 @@ class BatchRunner(Protocol):
 
 
 def run_batch(runner: Callable[[Image], Logits] | BatchRunner, images: Image) -> Logits:
-    """float32 [B, C, H, W] -> [B, classes]: one image at a time, or all at once for a runner that knows batches."""
+    """float32 [B, C, H, W] -> [B, classes]: all images at once where the runner can, else one at a time."""
     if isinstance(runner, BatchRunner):
         return runner.batch(images)
     return np.concatenate([runner(images[index : index + 1]) for index in range(len(images))])
@@ -84,15 +84,19 @@ def operator_rows(operators: Iterable[tuple[str, Precision, Placement]]) -> tupl
 
 @dataclass(frozen=True)
 class Backend:
-    """What a target does, once torch and its own packages may be imported.
+    """The functions of a target. They need torch and the target's own packages.
 
     ``lower(program, path, half)`` writes the model file (``half``: float operators compute in float16); its bytes
-    depend on nothing but its arguments. ``load(path, threads)`` gives a runner and raises MissingComponentError where
-    a package is absent. ``contents(path)`` reads the model file back. ``tap(path, image)`` gives every layer of the
-    file as its runtime computes it on one image, float32 [1, C, H, W]; None where the file cannot be read that
-    closely. ``load_for_tap(path, threads)`` gives the runner whose layers ``tap`` shows; None where it is that of
-    ``load``. ``verify(path, program, half, images)`` raises LevitEdgeError unless the file holds the constants of the
-    program and computes its layers; ``images`` are float32 [B, C, H, W]. None where comparing logits has to do.
+    depend on nothing but its arguments. ``load(path, threads)`` gives a runner, and ``contents(path)`` reads the model
+    file back; both raise InputError for a damaged file, and ``load`` raises MissingComponentError where the machine
+    lacks a part of the runtime.
+
+    ``tap(path, image)`` gives every layer of the file as its runtime computes it on one image, float32 [1, C, H, W];
+    None where the file cannot be read that closely. ``load_for_tap(path, threads)`` gives the runner whose layers
+    ``tap`` shows; None where it is that of ``load``.
+
+    ``verify(path, program, half, images)`` raises LevitEdgeError unless the file holds the constants of the program and
+    computes its layers; ``images`` are float32 [B, C, H, W]. None where only the logits can be compared.
     """
 
     lower: Callable[[ExportedProgram, Path, bool], None]
@@ -105,13 +109,14 @@ class Backend:
 
 @dataclass(frozen=True)
 class Target:
-    """One row of the registry: everything that is the target's own.
+    """One row of the registry: everything that belongs to this target and to no other.
 
-    ``runtime`` is what the device side calls what runs it (``onnxruntime``). ``builds_with`` and ``runs_with`` are
-    the distributions that lower and execute. ``executes_on`` names the operating systems (``platform.system()``) that
-    execute it, empty for all, and ``elsewhere`` says what happens on the others. ``float16``: it can compute float
-    operators in float16, which the 16-bit recipes need. ``limits`` are the default limits that differ from those of
-    the recipe, by recipe and limit. ``options`` are facts for the manifest. ``load_backend`` imports the functions.
+    ``runtime`` is what runs its files, as devices call it (``onnxruntime``). ``builds_with`` and ``runs_with`` are the
+    distributions that write and that run the model file. ``executes_on`` names the operating systems
+    (``platform.system()``) whose machines execute it, empty for all, and ``elsewhere`` says what happens on the others.
+    ``float16``: it can compute float operators in float16, which the 16-bit recipes need. ``limits`` are default limits
+    by recipe and name of the limit, where they depend on the target. ``options`` are facts for the manifest.
+    ``load_backend`` imports the functions.
     """
 
     name: str
@@ -130,10 +135,10 @@ class Target:
 
     @property
     def backend(self) -> Backend:
-        """The functions, imported on first use."""
+        """The functions, which are imported now."""
         return self.load_backend()
 
     def versions(self) -> dict[str, str]:
-        """Installed versions of everything that builds and runs it."""
+        """Installed versions of torch, torchao and all that builds and runs the target."""
         names = dict.fromkeys(("torch", "torchao", *self.builds_with, *self.runs_with))
         return {name: metadata.version(name) for name in names}

@@ -32,7 +32,7 @@ def _counts(target: str, gates: Sequence[GateResult]) -> dict[str, str]:
 
 
 def _add_case(suite: ET.Element, target: str, gate: GateResult) -> None:
-    case = ET.SubElement(suite, "testcase", classname=f"levit_edge.gates.absolute.{target}", name=gate.name)
+    case = ET.SubElement(suite, "testcase", classname=f"levit_edge.gates.{target}", name=gate.name)
     if gate.passed is None:
         ET.SubElement(case, "skipped", message=gate.note)
     elif not gate.passed:

@@ -1,4 +1,4 @@
-"""Which operators ONNX Runtime makes of an ``.onnx``, after its own fusions."""
+"""Which operators ONNX Runtime runs for an ``.onnx``: those that its own fusions leave."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from levit_edge.report.answers import Placement, Precision
 from targets.ort.run import session
 from targets.target import Contents, operator_rows
 
-_MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "ReorderInput", "ReorderOutput", "Identity"}
-_CONVERSIONS = {"QuantizeLinear", "DequantizeLinear"}
+_SHAPES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "ReorderInput", "ReorderOutput", "Identity"}
+_MOVES = _SHAPES | {"QuantizeLinear", "DequantizeLinear"}
 _INTEGER_WORDS = ("QLinear", "QGemm", "Integer", "QAttention")
 
 
 def contents(path: Path) -> Contents:
-    """Operators as ONNX Runtime runs them on this machine, after its own fusions."""
+    """The operators that ONNX Runtime runs on this machine; InputError when it cannot load the file."""
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -30,7 +30,7 @@ def contents(path: Path) -> Contents:
 def _operators(nodes: Any) -> Iterator[tuple[str, Precision, Placement]]:
     for node in nodes:
         kind = node.op_type
-        if kind in _MOVES or kind in _CONVERSIONS:
+        if kind in _MOVES:
             yield kind, "move", "runtime"
         else:
             yield kind, "int8" if any(word in kind for word in _INTEGER_WORDS) else "float", "runtime"

@@ -1,4 +1,4 @@
-"""Writing an ``.onnx``: torch's exporter, without what only helps to debug it."""
+"""Writing an ``.onnx`` with torch's exporter, less what only serves to debug that exporter."""
 
 from __future__ import annotations
 
@@ -12,18 +12,13 @@ from targets.target import INPUT_NAME, OUTPUT_NAME
 
 
 def lower(program: ExportedProgram, path: Path, half: bool) -> None:
-    """Write the ``.onnx``, checked by ``onnx.checker``. Float operators are float32 whatever ``half`` says."""
+    """Write the ``.onnx``, and let ``onnx.checker`` check it. ``half`` is ignored: float operators are float32."""
     del half
     import onnx
     import torch
 
     exported = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        verbose=False,
+        program, dynamo=True, opset_version=OPSET, input_names=[INPUT_NAME], output_names=[OUTPUT_NAME], verbose=False
     )
     assert exported is not None
     model = exported.model_proto
@@ -33,7 +28,7 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
 
 
 def _strip(model: Any) -> None:
-    """Remove what only helps to debug the exporter: stack traces and inferred shapes, a tenth of an int8 file."""
+    """Remove stack traces and inferred shapes, which only serve to debug the exporter: a tenth of an int8 file."""
     graph = model.graph
     for entries in (graph.node, graph.input, graph.output, graph.initializer):
         for entry in entries:

@@ -13,7 +13,8 @@ from targets.target import INPUT_NAME, OUTPUT_NAME, Image, Logits
 def session(path: Path, threads: int, optimized: Path | None = None) -> Any:
     """The ``.onnx`` as an ``onnxruntime.InferenceSession`` on ``threads`` threads, all graph optimizations on.
 
-    The graph after them is written to ``optimized``, if given. InputError when ONNX Runtime cannot load ``path``.
+    ``optimized`` is where to write the graph as those optimizations leave it. InputError when ONNX Runtime cannot load
+    the model.
     """
     import onnxruntime
 
@@ -32,19 +33,13 @@ def session(path: Path, threads: int, optimized: Path | None = None) -> Any:
 
 
 class OrtRunner:
-    """An ``.onnx`` in ONNX Runtime's CPU provider, all graph optimizations on."""
+    """An ``.onnx`` in ONNX Runtime on ``threads`` threads; InputError when ONNX Runtime cannot load it."""
 
-    executed = True
+    executed, runtime = True, "onnxruntime-cpu"
 
     def __init__(self, path: Path, threads: int) -> None:
         self._run = session(path, threads).run
-        self.runtime = "onnxruntime-cpu"
 
     def __call__(self, image: Image) -> Logits:
         logits: Logits = self._run([OUTPUT_NAME], {INPUT_NAME: image})[0]
         return logits
-
-
-def load(path: Path, threads: int) -> OrtRunner:
-    """The model in ONNX Runtime with ``threads`` threads."""
-    return OrtRunner(path, threads)

@@ -11,10 +11,10 @@ OPSET = 21
 def _backend() -> Backend:
     from targets.ort.contents import contents
     from targets.ort.lower import lower
-    from targets.ort.run import load
+    from targets.ort.run import OrtRunner
     from targets.ort.tap import tap
 
-    return Backend(lower=lower, load=load, contents=contents, tap=tap)
+    return Backend(lower=lower, load=OrtRunner, contents=contents, tap=tap)
 
 
 TARGET = Target(

@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from levit_edge.errors import InputError
 from levit_edge.report.answers import Placement, Precision
 from targets.target import Contents, operator_rows
+from targets.xnnpack.program_file import operator_name, read_program, schema, tensor_of
 
-_MOVES = {"XNNStaticReshape", "XNNStaticTranspose", "XNNCopy", "XNNStaticSlice"}
-_CONVERT = "XNNConvert"
-
-
-def graph(payload: bytes) -> dict[str, Any]:
-    """The XNNPACK graph inside a delegate's payload, as the JSON of its schema."""
-    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-    from executorch.exir._serialize._flatbuffer import _flatc_decompile
-
-    header = serialize.XNNHeader.from_bytes(payload[: serialize.XNNHeader.EXPECTED_LENGTH])
-    with tempfile.TemporaryDirectory() as folder:
-        schema, binary = Path(folder, "graph.fbs"), Path(folder, "graph.bin")
-        schema.write_bytes(serialize._get_schema_bytes())
-        binary.write_bytes(payload[header.flatbuffer_offset :][: header.flatbuffer_size])
-        _flatc_decompile(folder, str(schema), str(binary), [])
-        decoded: dict[str, Any] = json.loads(Path(folder, "graph.json").read_text(encoding="utf-8"))
-    return decoded
-
-
-def _delegated(decoded: dict[str, Any]) -> Iterator[tuple[str, Precision, Placement]]:
-    integer = set()
-    for value in decoded["xvalues"]:
-        union = value["xvalue_union"]
-        tensor = union.get("tensor_value", union)
-        if tensor["datatype"] != "xnn_datatype_fp32":
-            integer.add(tensor["id_out"])
-    for node in decoded["xnodes"]:
-        kind, union = node["xnode_union_type"], node["xnode_union"]
-        if kind in _MOVES or kind == _CONVERT:
-            yield kind, "move", "delegate"
-        else:
-            yield kind, "int8" if union["output_id"] in integer else "float", "delegate"
+_MOVES = {"XNNStaticReshape", "XNNStaticTranspose", "XNNCopy", "XNNStaticSlice", "XNNConvert"}
 
 
 def contents(path: Path) -> Contents:
-    """Operators of every delegate and outside of them; InputError when ``path`` is not a program."""
-    from executorch.exir._serialize._program import deserialize_pte_binary
+    """The operators of every delegate and those outside; InputError when ``path`` is not a program for XNNPACK."""
+    program = read_program(path)
+    delegated = [row for payload in program.payloads for row in _delegated(payload.graph)]
+    return Contents(len(program.payloads), operator_rows([*delegated, *_outside(program.plan)]))
 
-    try:
-        program = deserialize_pte_binary(path.read_bytes()).program
-    except (OSError, ValueError, AssertionError, RuntimeError, struct.error) as error:
-        raise InputError(f"{path} is not an ExecuTorch program: {error}") from None
-    plan = program.execution_plan[0]
-    rows: list[tuple[str, Precision, Placement]] = []
-    for delegate in plan.delegates:
-        payload = bytes(program.backend_delegate_data[delegate.processed.index].data)
-        rows += _delegated(graph(payload))
-    kinds = [operator.name for operator in plan.operators]
+
+def _outside(plan: Any) -> Iterator[tuple[str, Precision, Placement]]:
     for instruction in plan.chains[0].instructions:
         if (index := getattr(instruction.instr_args, "op_index", None)) is not None:
-            rows.append((kinds[index], "float", "fallback"))
-    return Contents(len(plan.delegates), operator_rows(rows))
+            yield plan.operators[index].name, "float", "fallback"
+
+
+def _delegated(graph: Any) -> Iterator[tuple[str, Precision, Placement]]:
+    float32 = schema().XNNDatatype.xnn_datatype_fp32
+    floats = {tensor.idOut for tensor in map(tensor_of, graph.xvalues) if tensor.datatype == float32}
+    for node in graph.xnodes:
+        name = operator_name(node)
+        if name in _MOVES:
+            yield name, "move", "delegate"
+        else:
+            yield name, "float" if node.xnodeUnion.outputId in floats else "int8", "delegate"

@@ -8,7 +8,7 @@ from torch.export import ExportedProgram
 
 
 def lower(program: ExportedProgram, path: Path, half: bool) -> None:
-    """Write the ``.pte``. XNNPACK computes float operators in float32 whatever ``half`` says."""
+    """Write the ``.pte``. ``half`` is ignored: XNNPACK computes float operators in float32."""
     del half
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower

@@ -8,28 +8,31 @@ import numpy as np
 import torch
 
 from levit_edge.errors import InputError
+from levit_edge.wording import first_line
 from targets.native_output import hushed_stderr
 from targets.target import Image, Logits
 
 
 class XnnpackRunner:
-    """A ``.pte`` in ExecuTorch's own runtime, through its Python bindings."""
+    """A ``.pte`` in ExecuTorch's own runtime, through its Python bindings; InputError when it cannot be loaded.
 
-    executed = True
+    ``threads`` is the number for the whole process: ExecuTorch has one pool of threads.
+    """
+
+    executed, runtime = True, "executorch-xnnpack"
 
     def __init__(self, path: Path, threads: int) -> None:
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 
-        self.runtime = "executorch-xnnpack"
         try:
             with hushed_stderr():
                 if portable_lib._threadpool_get_thread_count() != threads:
-                    portable_lib._unsafe_reset_threadpool(threads)  # one pool for the process; must precede the load
+                    portable_lib._unsafe_reset_threadpool(threads)  # must precede the load
                 self._program = Runtime.get().load_program(path.read_bytes())
                 self._method = self._program.load_method("forward")
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{path} is not a program that this ExecuTorch can load: {error}") from None
+            raise InputError(f"{path} is not a program that this ExecuTorch can load: {first_line(error)}") from None
 
     def execute(self, image: Image) -> list[torch.Tensor]:
         """Every output of the program on ``image`` float32 [1, C, H, W]; copies, in the order of the file."""
@@ -39,8 +42,3 @@ class XnnpackRunner:
     def __call__(self, image: Image) -> Logits:
         logits: Logits = self.execute(image)[0].numpy()
         return logits
-
-
-def load(path: Path, threads: int) -> XnnpackRunner:
-    """The program in ExecuTorch's runtime with ``threads`` threads."""
-    return XnnpackRunner(path, threads)

@@ -9,10 +9,10 @@ from targets.target import Backend, Target
 def _backend() -> Backend:
     from targets.xnnpack.contents import contents
     from targets.xnnpack.lower import lower
-    from targets.xnnpack.run import load
+    from targets.xnnpack.run import XnnpackRunner
     from targets.xnnpack.tap import tap
 
-    return Backend(lower=lower, load=load, contents=contents, tap=tap)
+    return Backend(lower=lower, load=XnnpackRunner, contents=contents, tap=tap)
 
 
 TARGET = Target(

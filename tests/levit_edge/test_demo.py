@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calibration import default_preprocessing, image_pixels, load, normalize, open_dataset
+from calibration import image_pixels, load, normalize, open_dataset
 from levit_edge import demo
 from levit_edge.demo import CALIBRATION_FOLDER, DEMO_ARCHIVE, DEMO_CHECKPOINT, DEMO_LABELS, EVALUATION_FOLDER
 from levit_edge.errors import MissingComponentError
+from levit_edge.families.levit.image_processor import default_preprocessing
 from tests.levit_edge.families.levit.levits import DATA
 
 ASSETS = Path(demo.__file__).parent / "assets"

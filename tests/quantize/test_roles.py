@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from levit_edge.families.levit.checkpoint import from_module
 from levit_edge.families.levit.fuse import fuse
+from levit_edge.families.load import from_module
 from quantize.flow import trace
 from quantize.roles import is_constant, is_move, role, source
 from quantize.scheme import Role

@@ -7,19 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from levit_edge.errors import InputError
-from quantize.flow import trace
 from quantize.recipes import RECIPES
 from targets.ort import tap as ort_tap
 from targets.program import Layer, check_aligned
 from targets.program import replay as program_tap
 from targets.registry import TARGETS
 from targets.target import Contents, Image
-from targets.xnnpack import graph as xnngraph
-from targets.xnnpack import tap as xnnpack_tap
-from targets.xnnpack.contents import graph as decompiled
 from tests.programs import micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.models import DAMAGE
@@ -81,45 +76,6 @@ def test_onnx_runtime_chooses_the_same_kernels(written: Written, tmp_path: Path)
     onnx.save(model, tmp_path / "tapped.onnx")
     contents = TARGETS["onnx"].backend.contents
     assert _computing(contents(tmp_path / "tapped.onnx")) == _computing(contents(written("onnx", "int8")))
-
-
-def test_xnnpack_is_given_the_same_graph_with_more_outputs(written: Written, tmp_path: Path) -> None:
-    path, copy = written("executorch", "int8"), tmp_path / "tapped.pte"
-    contents, layers = TARGETS["executorch"].backend.contents, xnnpack_tap.write_tapped(path, copy)
-    assert contents(copy) == contents(path)
-    graphs = []
-    for file in (path, copy):
-        _, plan, delegate = xnnpack_tap._read(file)
-        graphs.append(decompiled(bytes(delegate.data)))
-        outputs = len(plan.outputs)
-    assert outputs == 1 + len(layers)
-    shown = {value.id for _, value in layers}
-    for graph in graphs:
-        for entry in graph["xvalues"]:
-            tensor = entry["xvalue_union"].get("tensor_value", entry["xvalue_union"])
-            if tensor["id_out"] in shown:
-                tensor["flags"] = tensor["external_id"] = None
-        graph["num_externs"] = None
-    assert graphs[0] == graphs[1]
-
-
-def test_a_graph_is_read_with_the_precision_of_its_file(written: Written) -> None:
-    _, _, delegate = xnnpack_tap._read(written("executorch", "int8"))
-    graph, constants = xnngraph.split_payload(bytes(delegate.data))
-    assert xnngraph.split_payload(xnngraph.join_payload(graph, constants)) == (graph, constants)
-    scales = {value.affine.scale for value in xnngraph.read_values(graph).values() if value.affine is not None}
-    program = program_tap.tap(quantized("executorch"), IMAGES[0])
-    assert {float(np.float32(layer.affine.scale)) for layer in program if layer.affine is not None} <= scales
-
-
-def test_a_program_outside_the_delegate_is_refused(tmp_path: Path) -> None:
-    from executorch.exir import to_edge_transform_and_lower
-
-    path, image = tmp_path / "model.pte", torch.zeros(1, 4)
-    model = torch.nn.Linear(4, 2).eval().requires_grad_(False)
-    path.write_bytes(to_edge_transform_and_lower(trace(model, image)).to_executorch().buffer)
-    with pytest.raises(InputError, match=r"model\.pte is not one XNNPACK delegate: it has 0; build it again"):
-        xnnpack_tap.tap(path, image.numpy())
 
 
 @pytest.mark.parametrize("kind", [*DAMAGE, "absent"])

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from levit_edge.devices.qemu.folder import NAME
 from levit_edge.errors import InputError
 
 _BASE = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
@@ -66,7 +67,7 @@ def cpu_model(name: str) -> Cpu:
     for cpu in CPUS:
         if name in (cpu.name, cpu.name.removeprefix("cortex-")):
             return cpu
-    raise InputError(f"unknown CPU model {name!r} of qemu-arm64; valid: {', '.join(cpu_names())}")
+    raise InputError(f"unknown CPU model {name!r} of {NAME}; valid: {', '.join(cpu_names())}")
 
 
 def write_prefix(prefix: Path, system: Path, cpu: Cpu) -> None:

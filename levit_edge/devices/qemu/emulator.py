@@ -1,4 +1,4 @@
-"""Starting programs in the emulated machine: one model file per process, told what to do by a plan."""
+"""Running model files in the emulated machine: one process for each plan, which says what to run on which images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import IO, Literal
 
 from levit_edge.devices.qemu.cpus import Cpu
 from levit_edge.devices.qemu.debian import PYTHON
-from levit_edge.devices.qemu.folder import CORES, SYSTEM, part_path
+from levit_edge.devices.qemu.folder import CORES, NAME, SYSTEM, part_path
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,14 @@ _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "
 
 @dataclass(frozen=True)
 class Plan:
-    """What one guest process does; see guest.py. ``runs`` of 0 answers the images, more counts that many inferences."""
+    """What one guest process does; see guest.py.
 
-    target: str
+    With ``runs`` of 0 it answers every image of its share, that is ``worker``, ``worker + workers`` and so on; with more
+    it runs that many inferences of the first image, to be counted. ``site`` are folders of packages, those of
+    ``runtime`` first.
+    """
+
+    runtime: str
     model: str
     images: str
     out: str
@@ -51,7 +56,7 @@ class Plan:
 def find_emulator() -> Path:
     """The emulator on PATH; MissingComponentError with the command that installs it."""
     if sys.platform != "linux":
-        raise InputError("qemu-arm64 emulates Linux programs and needs a Linux host; valid here: local")
+        raise InputError(f"{NAME} emulates Linux programs and needs a Linux host; valid here: local")
     found = shutil.which(EMULATOR)
     if found is None:
         raise MissingComponentError(EMULATOR, INSTALL_EMULATOR)
@@ -127,7 +132,7 @@ class Guests:
             crashed = -code in CRASHES or code - SIGNALLED in CRASHES
             if last or not crashed:
                 reason = _reason(code, words)
-                raise LevitEdgeError(f"{name} failed on qemu-arm64:{self._cpu.name}: {reason}")
+                raise LevitEdgeError(f"{name} failed on {NAME}:{self._cpu.name}: {reason}")
             log.warning("%s: the emulator crashed (%s); it is started once more", name, _reason(code, []))
 
     def _attempt(self, plan: Plan, done: set[str]) -> tuple[int, list[str]]:

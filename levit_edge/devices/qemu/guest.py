@@ -48,7 +48,7 @@ def executorch_model(path: str, site: str) -> Run:
     return lambda image: program.forward([torch.from_numpy(image)])[0].numpy()
 
 
-RUNTIMES = {"onnx": onnxruntime_model, "executorch": executorch_model}
+RUNTIMES = {"onnxruntime": onnxruntime_model, "executorch": executorch_model}
 
 
 def answer(run: Run, images: Any, plan: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def main() -> None:
     import numpy
 
     sys.setdlopenflags(os.RTLD_LAZY)
-    run = RUNTIMES[plan["target"]](plan["model"], plan["site"][0])
+    run = RUNTIMES[plan["runtime"]](plan["model"], plan["site"][0])
     images = numpy.load(plan["images"], mmap_mode="r")
     (count if plan["runs"] else answer)(run, images, plan)
 

@@ -15,12 +15,21 @@ from levit_edge.bundle.files import clear_os_errors
 from levit_edge.devices.qemu import debian, wheels
 from levit_edge.devices.qemu.cpus import CPUS, DEFAULT_CPU, cpu_model, write_prefix
 from levit_edge.devices.qemu.emulator import find_emulator, guest_command, guest_environment
-from levit_edge.devices.qemu.folder import CORES, SYSTEM, machine_folder, make_part, part_path, read_part, size_on_disk
+from levit_edge.devices.qemu.folder import (
+    CORES,
+    NAME,
+    SYSTEM,
+    machine_folder,
+    make_part,
+    part_path,
+    read_part,
+    size_on_disk,
+)
 from levit_edge.devices.qemu.plugin import ensure_plugin
 from levit_edge.errors import LevitEdgeError, MissingComponentError
 from levit_edge.progress import QUIET, Progress
 
-ADD = "levit-edge device add qemu-arm64"
+ADD = f"levit-edge device add {NAME}"
 
 _SYSTEM_WANTED = (debian.SUITE, *debian.PACKAGES)
 _CORES_WANTED = tuple(f"{cpu.name} {cpu.midr:#x} {cpu.features}" for cpu in CPUS)
@@ -29,7 +38,6 @@ _IMPORTS = {
     "onnxruntime": "import onnxruntime; onnxruntime.get_available_providers()",
     "executorch": "import torch; import executorch",
 }
-_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def check_machine() -> None:
     """MissingComponentError unless the emulator and every part of the machine is here."""
     find_emulator()
     if absent := missing_parts():
-        raise MissingComponentError(f"qemu-arm64 ({', '.join(absent)})", ADD)
+        raise MissingComponentError(f"{NAME} ({', '.join(absent)})", ADD)
 
 
 def versions() -> dict[str, str]:
@@ -98,9 +106,8 @@ def versions() -> dict[str, str]:
     return dict(name.split("==", 1) for name in names)
 
 
-def site_folders(target: str) -> tuple[str, ...]:
-    """The folders that hold the packages for ``target``: its runtime's first."""
-    runtime = "onnxruntime" if target == "onnx" else "executorch"
+def site_folders(runtime: str) -> tuple[str, ...]:
+    """The folders that hold what ``runtime`` imports: its own packages first."""
     return str(part_path(runtime)), str(part_path("numpy"))
 
 

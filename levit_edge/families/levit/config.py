@@ -129,8 +129,3 @@ def variant_name(config: LevitConfig) -> str:
         if all(getattr(row, field) == getattr(config, field) for field in _ARCHITECTURE):
             return name
     return "custom"
-
-
-def numbered_labels(count: int) -> tuple[str, ...]:
-    """``LABEL_0`` … for a checkpoint that names no classes (the Hugging Face convention)."""
-    return tuple(f"LABEL_{index}" for index in range(count))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
 from targets.coreml import mil
 from targets.coreml.verify.half_constants import half_constants
 from tests.programs import micro, quantized, run

@@ -13,10 +13,11 @@ from coremltools.converters.mil import Builder
 from numpy.typing import NDArray
 
 from levit_edge.errors import InputError
-from levit_edge.families.levit.checkpoint import from_module
-from levit_edge.families.levit.config import VARIANTS, numbered_labels, variant_config
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import VARIANTS, variant_config
 from levit_edge.families.levit.fuse import fuse
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.families.load import from_module
+from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import trace
 from targets.coreml import mil
 from targets.coreml.mil.program import BATCH_IMAGES

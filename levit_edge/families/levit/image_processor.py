@@ -1,4 +1,4 @@
-"""Read ``preprocessor_config.json`` (Hugging Face) into :class:`Preprocessing`, refusing what it cannot honour."""
+"""Read the ``preprocessor_config.json`` of a LevitImageProcessor, and refuse what that processor would not do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resampling
+from levit_edge.wording import validation_reason
 
 PROCESSORS = ("LevitImageProcessor", "LevitImageProcessorFast", "LevitImageProcessorPil", "LevitFeatureExtractor")
 _PIL_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # index = Pillow's number
@@ -28,7 +29,10 @@ _NEUTRAL = (
 
 
 def default_preprocessing(image_size: int, num_channels: int = 3) -> Preprocessing:
-    """What the published LeViTs use, for a square input of ``image_size`` pixels."""
+    """The preprocessing of the published LeViTs for images of ``image_size`` x ``image_size`` pixels.
+
+    Raises InputError unless ``image_size`` is positive and ``num_channels`` is 1 or 3.
+    """
     mean, std = _default_statistics(num_channels)
     return _build(
         {
@@ -44,8 +48,8 @@ def default_preprocessing(image_size: int, num_channels: int = 3) -> Preprocessi
 def preprocessing_from_hf(config: Mapping[str, Any], *, num_channels: int = 3) -> Preprocessing:
     """The parameters in a parsed ``preprocessor_config.json``.
 
-    An absent or null field takes LevitImageProcessor's default, as in transformers. A field that is unknown, of the
-    wrong kind, or that asks for something LevitImageProcessor does not do raises InputError.
+    A field that is absent or null has LevitImageProcessor's default, as in transformers. Raises InputError for a field
+    that is unknown or of the wrong kind, and for one that asks for something LevitImageProcessor does not do.
     """
     given = {field: value for field, value in config.items() if value is not None}
     _check_fields(given)
@@ -80,10 +84,7 @@ def _build(values: dict[str, Any]) -> Preprocessing:
     try:
         return Preprocessing(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"preprocessing: {field + ': ' if field else ''}{message}") from error
+        raise InputError(f"preprocessing: {validation_reason(error)}") from error
 
 
 def _default_statistics(num_channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

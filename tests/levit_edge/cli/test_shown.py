@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from levit_edge.cli import view
+from levit_edge.cli import bench, evaluate
+from levit_edge.pipeline.options import BenchOptions, EvaluateOptions
 from levit_edge.report.answers import BenchResult, BenchRow, Evaluation
 from tests.levit_edge.report import reports
+
+BENCH = BenchOptions((Path("d/onnx"),))
+EVALUATE = EvaluateOptions(Path("d/onnx"))
 
 
 def _printed(parts: Iterable[RenderableType]) -> str:
@@ -25,7 +30,7 @@ def test_bench_on_an_emulator_shows_instructions_and_never_milliseconds() -> Non
         BenchRow(bundle="d/onnx", target="onnx", runtime=reports.ON_DEVICE, instructions=reports.instructions()),
         BenchRow(bundle="d/coreml", target="coreml", runtime=reports.DEVICE, note=note),
     )
-    text = _printed(view.bench(BenchResult(device=reports.DEVICE, rows=rows)))
+    text = _printed(bench.show(BENCH, BenchResult(device=reports.DEVICE, rows=rows)))
     assert f"instructions per inference on {reports.DEVICE}" in text
     (ratio,) = [line for line in text.splitlines() if "ARM ratio" in line]
     assert ratio.index("1.91x (1.00 %)") < ratio.index("not run")
@@ -37,7 +42,7 @@ def test_bench_on_an_emulator_shows_instructions_and_never_milliseconds() -> Non
 
 def test_bench_here_shows_times_and_no_instructions() -> None:
     row = BenchRow(bundle="d/onnx", target="onnx", runtime="onnxruntime 1.31.1", latency=reports.latency())
-    text = _printed(view.bench(BenchResult(device="local", rows=(row,))))
+    text = _printed(bench.show(BENCH, BenchResult(device="local", rows=(row,))))
     assert "latency on local" in text and "8.00 ms" in text and "nstructions" not in text
 
 
@@ -46,7 +51,7 @@ def test_eval_says_how_close_a_device_is_to_this_host() -> None:
     there = Evaluation(
         bundle="d/onnx", target="onnx", device=reports.DEVICE, accuracy=found.accuracy, local=found.local
     )
-    text = _printed(view.evaluation(there))
+    text = _printed(evaluate.show(EVALUATE, there))
     assert reports.ON_DEVICE in text and "agreement with onnxruntime-cpu here" in text and "99.50 % (41.2 dB)" in text
     here = Evaluation(bundle="d/onnx", target="onnx", accuracy=reports.accuracy())
-    assert " here " not in _printed(view.evaluation(here))
+    assert " here " not in _printed(evaluate.show(EVALUATE, here))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from transformers.models.levit.image_processing_pil_levit import LevitImageProcessorPil
 
-from calibration import default_preprocessing, preprocessing_from_hf
 from levit_edge.errors import InputError
+from levit_edge.families.levit.image_processor import default_preprocessing, preprocessing_from_hf
 from levit_edge.families.preprocessing import IMAGENET_MEAN, Preprocessing
 
 

@@ -1,4 +1,4 @@
-"""timm's evaluation transform written as the ``preprocessor_config.json`` that gives the same pixels."""
+"""timm's evaluation transform, written as the ``preprocessor_config.json`` that gives the same pixels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 # Numbers of PIL.Image.Resampling, which preprocessor_config.json uses.
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
-_DEFAULT_CROP_PCT = 0.9  # of every published LeViT
+_DEFAULT_CROP_PCT = 0.9  # that of every published LeViT
 _OVERRIDE = "add a preprocessor_config.json beside config.json"
 
 
 def preprocessing_from_timm(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Map ``input_size``, ``crop_pct``, ``crop_mode``, ``interpolation``, ``mean`` and ``std`` of a pretrained_cfg.
+    """The fields of ``preprocessor_config.json`` for timm's ``pretrained_cfg``.
 
-    timm resizes the shortest edge to ``floor(size / crop_pct)``; InputError where LevitImageProcessor cannot do that.
+    Read are ``input_size``, ``crop_pct``, ``crop_mode``, ``interpolation``, ``mean`` and ``std``. timm resizes the
+    shortest edge to ``floor(size / crop_pct)`` pixels. Raises InputError where LevitImageProcessor cannot do the same.
     """
     height, width = cfg["input_size"][1:]
     interpolation = cfg.get("interpolation", "bicubic")
