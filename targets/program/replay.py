@@ -21,6 +21,7 @@ from targets.target import Image
 _KINDS: dict[object, Kind] = {
     **{target: "conv" if target == aten.conv2d.default else "linear" for target in LAYERS},
     aten.bmm.default: "matmul",
+    aten.matmul.default: "matmul",
 }
 
 Values = NDArray[np.float32]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from levit_edge.errors import InputError
+from quantize.flow import trace
 from targets.program import replay
 from targets.program.tap import Affine, Layer, check_aligned
 from targets.registry import TARGETS
@@ -99,3 +102,14 @@ def test_layer_outputs_are_floats_before_they_are_stored_and_given_values_are_pa
     zeros = [np.zeros_like(values) for _, values in free]
     given = replay.layer_outputs(module, IMAGE, zeros)
     assert np.array_equal(given[0][1], free[0][1]) and not np.array_equal(given[1][1], free[1][1])
+
+
+@pytest.mark.parametrize("product", [torch.bmm, torch.matmul])
+def test_a_product_is_a_layer_however_torch_writes_it(product: Callable[[Tensor, Tensor], Tensor]) -> None:
+    class Gram(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return product(x, x.transpose(1, 2))  # [1, N, D] x [1, D, N] -> [1, N, N]
+
+    x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    (layer,) = replay.tap(trace(Gram().eval(), x), x.numpy())
+    assert layer.kind == "matmul" and np.array_equal(layer.values, (x @ x.transpose(1, 2)).numpy())
