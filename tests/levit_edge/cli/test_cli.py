@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from levit_edge.cli import run
 from levit_edge.cli import app as application
+from levit_edge.cli import run
 from levit_edge.cli.app import app
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 from levit_edge.pipeline.options import BenchOptions, BuildOptions, InspectOptions, PredictOptions, options_of
