@@ -1,4 +1,4 @@
-"""The layers of a program in torch: computed from the image, or each from a runtime's own earlier layers."""
+"""The layers of a program in torch: computed from the image, or each from what a runtime computed before it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from targets.target import Image
 _KINDS: dict[object, Kind] = {
     **{target: "conv" if target == aten.conv2d.default else "linear" for target in LAYERS},
     aten.bmm.default: "matmul",
+    aten.matmul.default: "matmul",
 }
 
 Values = NDArray[np.float32]
