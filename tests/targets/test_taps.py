@@ -26,7 +26,9 @@ from tests.targets.conftest import Written
 from tests.targets.models import DAMAGE
 
 IMAGES = [image.numpy() for image in micro().images[:2].split(1)]
-CASES = [(name, recipe) for name in TARGETS for recipe in RECIPES if name in RECIPES[recipe].targets]
+CASES = [
+    (name, key) for name in TARGETS for key, recipe in RECIPES.items() if name == "coreml" or not recipe.needs_float16
+]
 FLOAT_STEP = 255  # a layer that is not stored may be off by this part of its range
 
 
