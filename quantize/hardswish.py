@@ -39,8 +39,8 @@ def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
 def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
     """Rewrite, in place, each Hardswish between stored tensors; returns {name of its product: name of the Hardswish}.
 
-    The new nodes are marked as GATE and HARDSWISH. The program computes a Hardswish again only when the gate is quantized
-    over [0, 6].
+    The new nodes are marked as GATE and HARDSWISH. The program computes a Hardswish again only when the gate is
+    quantized over [0, 6].
     """
     renamed: dict[str, str] = {}
     if not {Role.GATE, Role.HARDSWISH} <= stored:

@@ -67,8 +67,8 @@ def weight_scale(weight: Tensor, method: RangeMethod) -> Tensor:
 def bias_floor(bias: Tensor, activation_scale: float) -> Tensor:
     """The least scale of each channel's weights for which its integer bias fits: float32 [C_out].
 
-    Integer kernels add ``bias / (s_x * s_w)`` as int32. Folding a BatchNorm can leave a channel whose weights are nearly
-    zero and whose bias is not; a scale that suits such weights makes the bias overflow without a warning.
+    Integer kernels add ``bias / (s_x * s_w)`` as int32. Folding a BatchNorm can leave a channel whose weights are
+    nearly zero and whose bias is not; a scale that suits such weights makes the bias overflow without a warning.
     """
     return (bias.detach().abs() / (activation_scale * INTEGER_BIAS_MAX)).float()
 
