@@ -25,11 +25,14 @@ _ORIGINS = ("from_node", "stack_trace")
 
 
 def trace(model: nn.Module, image: Tensor) -> ExportedProgram:
-    """The exported program of ``model`` for inputs shaped like ``image`` [1, C, H, W]; no operator writes to its input."""
+    """The exported program of ``model`` for inputs shaped like ``image`` [1, C, H, W].
+
+    Operators that overwrite their input are replaced by those that do not.
+    """
     with torch.no_grad():
         program = torch.export.export(model, (image,))
     if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in program.graph.nodes):
-        program = program.run_decompositions({})  # decomposes nothing, but replaces operators that work in place
+        program = program.run_decompositions({})  # only replaces them: nothing is decomposed
     for node in program.graph.nodes:
         for origin in _ORIGINS:
             node.meta.pop(origin, None)

@@ -1,7 +1,7 @@
 """Hardswish without floats: ``6 * hardswish(x) = x * min(max(x + 3, 0), 6)`` as one integer add and one multiply.
 
-The clamp is the saturation of the gate's integer type, whose range is set to exactly [0, 6]; the factor 6 is taken
-out of the weight of the layer that follows. (Hardswish: Howard et al. 2019, arXiv:1905.02244, section 5.2.)
+The gate's integer type saturates, and its range is set to exactly [0, 6]: that is the clamp. The weight of the layer
+that follows is divided by 6. (Hardswish: Howard et al. 2019, arXiv:1905.02244, section 5.2.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GATE_MAX = 6.0
 
 
 def constant_value(model: fx.GraphModule, node: fx.Node) -> Tensor:
-    """The tensor behind a get_attr node."""
+    """The tensor that a get_attr node reads."""
     owner, _, name = str(node.target).rpartition(".")
     value = getattr(model.get_submodule(owner), name)
     assert isinstance(value, Tensor)
@@ -39,17 +39,18 @@ def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
 def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
     """Rewrite, in place, each Hardswish between stored tensors; returns {name of its product: name of the Hardswish}.
 
-    The program computes Hardswish only once the gate is quantized over [0, 6].
+    The new nodes are marked as GATE and HARDSWISH. The program computes a Hardswish again only when the gate is
+    quantized over [0, 6].
     """
     renamed: dict[str, str] = {}
     if not {Role.GATE, Role.HARDSWISH} <= stored:
-        return renamed  # the gate's clamp is its saturation: without it there is no such form
+        return renamed  # only an integer gate saturates
     for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
         x = node.all_input_nodes[0]
         layers = readers(node)
         if role(source(x)) not in stored or not all(is_layer(layer) for layer in layers):
             continue
-        name = f"{node.name}_shift"  # one constant each: PT2E folds constants one by one
+        name = f"{node.name}_shift"  # a constant for each: PT2E folds them one by one
         model.register_buffer(name, torch.tensor([GATE_SHIFT]))
         with model.graph.inserting_before(node):
             shift = model.graph.get_attr(name)

@@ -28,7 +28,8 @@ from quantize.roles import is_constant, is_layer, is_move, layer_operands, role,
 from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
 from quantize.statistics import Histogram, merged
 
-# What no scheme's recipe keeps float by choice: it is float by nature, and an integer only where a layer reads it.
+# Where these stay float, a layer that reads one gets it quantized. A tensor of any other role stays float only because
+# the recipe or the target wants it so, and then the layer that reads it computes in float, too.
 _FLOAT_BETWEEN_OPERATORS = ATTENTION_INSIDE | {Role.RESIDUAL, None}
 
 _DTYPES = {"int8": torch.int8, "uint8": torch.uint8}
@@ -47,7 +48,7 @@ def _is_head_bias(bias: Tensor) -> bool:
 
 
 class SchemeQuantizer(Quantizer):
-    """Annotates for ``scheme``; ranges come from ``histograms`` (by node name), one entry per stored tensor."""
+    """Annotates for ``scheme``, with ranges from ``histograms``: by node name, one for each tensor to be quantized."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class SchemeQuantizer(Quantizer):
     def prepare_obs_or_fq_callback(
         self, model: fx.GraphModule, edge_or_node_to_obs_or_fq: dict[EdgeOrNode, ObserverOrFakeQuantize]
     ) -> None:
-        """Hand each observer its histogram or weight (PT2E calls this once the sharing groups are known)."""
+        """Hand each observer its histogram or weight. PT2E calls this when it knows which tensors share an observer."""
         groups: dict[int, list[fx.Node]] = {}
         observers: dict[int, ObserverOrFakeQuantize] = {}
         for place, observer in edge_or_node_to_obs_or_fq.items():

@@ -69,7 +69,7 @@ class Recipe:
         return "float16" in (self.weights, self.activations)
 
     def settings(self) -> dict[str, Any]:
-        """Everything but the name, as JSON values."""
+        """Every field, as JSON values."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def scheme(self, scheme: Scheme) -> Scheme:

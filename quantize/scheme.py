@@ -27,6 +27,7 @@ class Role(StrEnum):
     POOLED = "pooled"  # a mean that only layers read
     LOGITS = "logits"
 
+
 # Softmax over 196 tokens spreads its mass so thin that 8 uniform bits lose much of it, most of all with the scale of
 # 1/256 that integer softmax kernels want. The scores feed nothing but softmax.
 ATTENTION_INSIDE = frozenset({Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Role.CONTEXT})

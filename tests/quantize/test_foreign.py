@@ -22,8 +22,8 @@ from tests.quantize.foreign import HEADS, foreign, foreign_quantized
 
 NAMES = tuple(TARGETS)
 
-# One tensor of normally distributed values keeps about 40 dB in 8 bits, weights of this size too. Some 30 tensors and
-# weights add their errors here: 40 - 10 * log10(30) is 25. A wrong range, such as a clamp to [0, 6], leaves less than 15.
+# A tensor of normally distributed values keeps about 40 dB in 8 bits, and so does a weight. Here some 30 of them add
+# their errors: 40 - 10 * log10(30) is 25 dB. A wrong range, such as a clamp to [0, 6], leaves less than 15 dB.
 MIN_SQNR_DB = 25.0
 ONE_LAYER_SQNR_DB = 33.0  # five tensors and weights: 40 - 10 * log10(5)
 
@@ -255,9 +255,7 @@ class Scores(nn.Module):
     ],
     ids=["per head", "with a batch axis", "for all heads", "a mask"],
 )
-def test_only_a_finite_bias_of_each_head_has_scales_of_its_own(
-    constant: Callable[[], Tensor], quantized: bool
-) -> None:
+def test_only_a_finite_bias_of_each_head_has_scales_of_its_own(constant: Callable[[], Tensor], quantized: bool) -> None:
     model, images = random(Scores(constant()), 0.3), inputs(8, 4, 8)
     model.get_buffer("constant").copy_(constant())
     program = integer_program(model, images, "coreml")
