@@ -46,7 +46,7 @@ def accuracies(model: Published, batches: Iterable[Batch], entries: Sequence[Ent
 
 def latencies(entries: Sequence[Entry], image: Image, runs: int) -> dict[str, LatencyStats]:
     """Every entry once in each of ``runs`` rounds, so that each ratio compares neighbours in time."""
-    runners = {entry.name: lambda entry=entry: entry.runner(image) for entry in entries}  # type: ignore[misc]
+    runners = {entry.name: lambda entry=entry: entry.runner(image) for entry in entries}
     return measure(runners, runs=runs, warmup=WARMUP_ROUNDS)
 
 
