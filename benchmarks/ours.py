@@ -1,4 +1,4 @@
-"""The bundles of ``levit-edge build``: the int8 models and their float twins."""
+"""The bundles of ``levit-edge build``: the int8 models and their float references."""
 
 from __future__ import annotations
 
