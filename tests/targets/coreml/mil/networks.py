@@ -105,12 +105,16 @@ class PlainAttention(nn.Module):
 
 
 class Gelus(nn.Module):
-    """GELU in each of the ways in which it is written."""
+    """GELU as one operator, written out with erf, and written out in its approximation with tanh.
+
+    ``F.gelu(x, approximate="tanh")`` is absent: coremltools 9 converts it to the exact GELU.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        written_out = x * 0.5 * (1 + torch.erf(x / 2**0.5))
-        return F.gelu(x) - 2 * F.gelu(x, approximate="tanh") + 3 * written_out
+        x = F.gelu(x)
+        x = x * 0.5 * (1 + torch.erf(x / 2**0.5))
+        return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * torch.pow(x, 3.0))))
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,6 @@ NETWORKS = {
     "GELU": Network(
         Gelus,
         TOKENS,
-        "gelu mul sub add",
+        "gelu",
     ),
 }
