@@ -15,16 +15,12 @@ logger = logging.getLogger(__name__)
 
 _STDOUT, _STDERR = 1, 2
 
-# ExecuTorch looks for the identity of an ARM core on every machine and reports on standard error that it found none. It
-# also reports there that the number of its threads was set.
-_NOISE = re.compile(rb"\[cpuinfo_utils\.cpp:\d+\]|\[threadpool\.cpp:\d+\] Resetting threadpool")
-
 
 @contextmanager
-def hushed_stderr() -> Iterator[None]:
-    """Drop the known noise of native runtimes from standard error; for the block that first loads one.
+def hushed_stderr(noise: re.Pattern[bytes]) -> Iterator[None]:
+    """Keep the lines that match ``noise`` from standard error; for the block that first loads a native runtime.
 
-    Whatever is written to file descriptor 2 inside the block is held back. At its end, known noise goes to the log at
+    Whatever is written to file descriptor 2 inside the block is held back. At its end, the noise goes to the log at
     debug level, and every other line goes to standard error.
     """
     with tempfile.TemporaryFile() as held:
@@ -34,7 +30,7 @@ def hushed_stderr() -> Iterator[None]:
         finally:
             held.seek(0)
             for line in held.readlines():
-                if _NOISE.match(line):
+                if noise.match(line):
                     logger.debug("%s", line.decode(errors="replace").strip())
                 else:
                     os.write(_STDERR, line)

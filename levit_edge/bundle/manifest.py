@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from levit_edge.bundle.files import clear_os_errors, files_below, json_text, sha256_file, write_text
+from levit_edge.bundle.publish import BUNDLE_MARKER, settle
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
 from levit_edge.record import Record
 from levit_edge.wording import listed, validation_reason
 
 SCHEMA_VERSION: Literal[1] = 1
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME = BUNDLE_MARKER
 PROGRAM_NAME = "program.pt2"  # the quantized program in torch that the model file was lowered from
 OPTIONAL = ".pt2"  # files that the device does not need, so a bundle may come without them
 
@@ -142,7 +143,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle's manifest; InputError when ``path`` is missing, no bundle, or written by another schema."""
+    """Read a bundle's manifest; InputError when ``path`` is missing, no bundle, or written by another schema.
+
+    Completes a publication that a killed build left unfinished (:func:`levit_edge.bundle.publish.settle`).
+    """
+    settle(path.absolute().parent)
     if not path.exists():
         raise InputError(f"{path} does not exist; name the folder of a bundle, such as dist/onnx")
     manifest = path / MANIFEST_NAME

@@ -128,14 +128,12 @@ def load_from_hub(repo_id: str, labels: Sequence[str] | None = None) -> Checkpoi
     try:
         folder = snapshot_download(repo_id, allow_patterns=_HUB_FILES)
     except (OSError, ValueError) as error:  # huggingface_hub's own errors derive from these two
-        raise InputError(
-            f"{repo_id}: no such path here, and the Hub did not give it: {first_line(error)}"
-        ) from error
+        raise InputError(f"{repo_id}: no such path here, and the Hub did not give it: {first_line(error)}") from error
     return load_checkpoint(Path(folder), labels)
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    """The same checkpoint; InputError when its image processor does not give images of the size that the model takes."""
+    """``checkpoint`` itself; InputError when its image processor does not give images of the model's size."""
     side, given = checkpoint.image_size, checkpoint.preprocessing.output_size
     if given is None:
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Resampling = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
+RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)  # the index is Pillow's number of the filter
 
 
 class Preprocessing(Record):

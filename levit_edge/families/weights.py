@@ -107,10 +107,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> object:
-    """Unpickle tensors and plain containers only, and argparse.Namespace, in which training scripts keep their options."""
+    """Unpickle only tensors, plain containers, and argparse.Namespace, which training scripts keep options in."""
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")  # torch warns about old pickle protocols; everything that matters here raises
+            warnings.simplefilter(
+                "ignore"
+            )  # torch warns about old pickle protocols; everything that matters here raises
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         text = str(error)

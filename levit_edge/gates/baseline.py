@@ -88,7 +88,7 @@ def _compare_speedup(now: Latency | None, before: Latency, slack: Tolerances) ->
 def _compare_instructions(now: TargetReport, before: TargetReport, slack: Tolerances) -> Iterator[GateResult]:
     name, counted, counted_before = "baseline_arm64_instructions", _instructions(now), _instructions(before)
     if counted and not counted_before:
-        yield skipped(name, 0, "the baseline has no count of instructions")
+        yield skipped(name, 0, "the baseline has no instructions to compare with")
     for device, earlier in counted_before.items():
         limit, found = earlier.instructions * (1 + slack.instructions_pct / 100), counted.get(device)
         if found is None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from levit_edge.bundle.files import json_text
+from levit_edge.bundle.publish import settle
 from levit_edge.errors import InputError
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.agreement import Agreement
@@ -212,8 +213,12 @@ def verdict(gates: tuple[GateResult, ...]) -> Verdict:
 
 
 def load_report(path: Path) -> Report:
-    """Read ``report.json``; InputError when it is missing, not JSON, of another schema, or does not fit the schema."""
+    """Read ``report.json``; InputError when it is missing, not JSON, of another schema, or does not fit the schema.
+
+    Completes a publication that a killed build left unfinished (:func:`levit_edge.bundle.publish.settle`).
+    """
     try:
+        settle(path.absolute().parent)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; a build writes report.json into its output folder") from None

@@ -1,4 +1,4 @@
-"""Writing an ML program (``.mlpackage``): the conversion runs on any operating system, and gives the same bytes."""
+"""Writing a ``.mlpackage``: the conversion runs on any operating system, and gives the same bytes every time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _DEBUG_FILE = "executorch_debug_handle_mapping.json"  # for ExecuTorch's own pro
 
 
 def lower(program: ExportedProgram, path: Path, half: bool) -> None:
-    """Write the ``.mlpackage``, which :func:`targets.coreml.verify.verify` compares with the program."""
+    """Write the ``.mlpackage``: in float16 where ``half``, else in float32, with float32 input and output.
+
+    Nothing is checked here; :func:`targets.coreml.verify.verify` compares the package with the program.
+    """
     import coremltools
     from coremltools.converters.mil import Builder
 
-    Builder.name_count.clear()  # or the names would go on counting from whatever else this process has built
+    Builder.name_count.clear()  # names would otherwise continue the numbering of earlier conversions in this process
     shape = tuple(program.example_inputs[0][0].shape)
     precision = coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32
     model = coremltools.convert(
@@ -39,7 +42,7 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
 
 
 def _fix_identifiers(package: Path) -> None:
-    """Replace the random item identifiers of the package by ones made from the item paths: same input, same bytes."""
+    """Derive the identifiers of the package's items, which coremltools makes at random, from the items' paths."""
     manifest = package / "Manifest.json"
     content = json.loads(manifest.read_text(encoding="utf-8"))
     items, root = {}, content["rootModelIdentifier"]
@@ -52,7 +55,7 @@ def _fix_identifiers(package: Path) -> None:
 
 
 def _fix_order(package: Path) -> None:
-    """Write the maps of the specification in sorted order: protobuf's own order changes from process to process."""
+    """Write the maps of the specification in sorted order: that of protobuf changes from process to process."""
     from coremltools.proto import Model_pb2
 
     (specification,) = package.rglob("*.mlmodel")

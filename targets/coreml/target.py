@@ -1,6 +1,6 @@
-"""The target for iOS and macOS: Core Machine Learning programs, one frozen record.
+"""The target for iOS and macOS: Core ML programs (``.mlpackage``), described by one frozen record.
 
-They convert on any operating system; Apple's runtime executes them on macOS only.
+They can be converted on any operating system, and executed on macOS.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The quantized program that a model file was lowered from: read safely, run, and compared with the file by layer."""
+"""The exported program that a model file was lowered from: read safely, run, and replayed layer by layer."""
 
 from targets.program.tap import Affine, Kind, Layer, check_aligned
 

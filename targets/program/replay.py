@@ -1,10 +1,9 @@
-"""A program in torch: its logits, and its layers, computed from the image or each from a runtime's earlier layers."""
+"""The layers of a program in torch: computed from the image, or each from what a runtime computed before it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +16,12 @@ from levit_edge.wording import first_line
 from quantize.roles import LAYERS, aten
 from targets.program import archive
 from targets.program.tap import Kind, Layer, stored
-from targets.target import Image, Logits
+from targets.target import Image
 
 _KINDS: dict[object, Kind] = {
     **{target: "conv" if target == aten.conv2d.default else "linear" for target in LAYERS},
     aten.bmm.default: "matmul",
+    aten.matmul.default: "matmul",
 }
 
 Values = NDArray[np.float32]
@@ -40,30 +40,6 @@ def load(path: Path) -> ExportedProgram:
         return archive.load(path.read_bytes())
     except Exception as error:  # noqa: BLE001  # zip, JSON and torch errors alike
         raise InputError(f"{path} is not a torch program: {first_line(error)}") from None
-
-
-def run(program: ExportedProgram, images: Image) -> Logits:
-    """The program in torch, one image at a time: float32 [B, C, H, W] -> [B, classes]."""
-    module = program.module()
-    with torch.no_grad():
-        constants, interpreter = _computed_constants(module), fx.Interpreter(module)
-        logits = [
-            interpreter.run(torch.from_numpy(image), initial_env=dict(constants)).numpy()
-            for image in np.split(images, len(images))
-        ]
-    return np.concatenate(logits)
-
-
-def _computed_constants(module: fx.GraphModule) -> dict[fx.Node, Any]:
-    """The value of every node that depends on no image, such as the dequantized weights.
-
-    Computing them once halves the time of a quantized program.
-    """
-    interpreter = fx.Interpreter(module)
-    for node in module.graph.nodes:
-        if node.op != "placeholder" and all(parent in interpreter.env for parent in node.all_input_nodes):
-            interpreter.env[node] = interpreter.run_node(node)
-    return interpreter.env
 
 
 def tap(program: ExportedProgram, image: Image) -> tuple[Layer, ...]:

@@ -1,4 +1,4 @@
-"""A program in torch as a runner: what the model files are compared with."""
+"""A program in torch as a runner: its logits are what those of the model files are compared with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from targets.target import Image, Logits
 class ProgramRunner:
     """An exported program, ready to answer images one at a time.
 
-    What depends on no image, such as the dequantized weights, is computed once: half of the time of a quantized
-    program.
+    It computes everything that depends on no image, such as the dequantized weights, only once, which halves the time
+    of a quantized program.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
@@ -39,6 +39,7 @@ class ProgramRunner:
 
 
 def _computed_constants(module: GraphModule) -> dict[Node, Any]:
+    """The value of every node that depends on no image."""
     interpreter = Interpreter(module)
     for node in module.graph.nodes:
         if node.op != "placeholder" and all(parent in interpreter.env for parent in node.all_input_nodes):

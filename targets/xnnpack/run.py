@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from levit_edge.errors import InputError
 from levit_edge.wording import first_line
 from targets.native_output import hushed_stderr
 from targets.target import Image, Logits
+
+# ExecuTorch looks for the identity of an ARM core on every machine and reports on standard error that it found none. It
+# also reports there that the number of its threads was set.
+NOISE = re.compile(rb"\[cpuinfo_utils\.cpp:\d+\]|\[threadpool\.cpp:\d+\] Resetting threadpool")
 
 
 class XnnpackRunner:
@@ -26,7 +31,7 @@ class XnnpackRunner:
         from executorch.runtime import Runtime
 
         try:
-            with hushed_stderr():
+            with hushed_stderr(NOISE):
                 if portable_lib._threadpool_get_thread_count() != threads:
                     portable_lib._unsafe_reset_threadpool(threads)  # must precede the load
                 self._program = Runtime.get().load_program(path.read_bytes())

@@ -264,3 +264,26 @@ def test_only_a_finite_bias_of_each_head_has_scales_of_its_own(
     (add,) = nodes(program.module(), aten.add.Tensor)
     assert (add.all_input_nodes[1].target == DEQUANTIZE_CHANNELS) is quantized
     assert sqnr_db(expected(model, images), run(program, images)) >= ONE_LAYER_SQNR_DB
+
+
+class InPlace(nn.Module):
+    """A BatchNorm behind a convolution, and an activation that overwrites what a later operator reads again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 4, 1)
+        with torch.no_grad():
+            self.norm.running_var.fill_(0.01)  # what the layer gives grows tenfold
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x))  # [1, 3, H, W] -> [1, 4, H - 2, W - 2]
+        output: Tensor = x + self.second(F.relu(x, inplace=True))
+        return output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_norms_and_operators_in_place_change_no_range(name: str) -> None:
+    model, images = random(InPlace(), 0.3), inputs(16, 3, 8, 8)
+    program = integer_program(model, images, name)
+    assert sqnr_db(expected(model, images), run(program, images)) >= ONE_LAYER_SQNR_DB

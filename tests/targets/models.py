@@ -18,6 +18,12 @@ from targets.registry import TARGETS
 from targets.target import Contents, Runner
 from tests.programs import micro
 
+CASES = [
+    (name, recipe.name)
+    for name, target in TARGETS.items()
+    for recipe in RECIPES.values()
+    if target.float16 or not recipe.needs_float16
+]
 FLOAT_TOLERANCE = 1e-4
 INTEGER_SQNR_DB = 25.0
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

@@ -9,7 +9,6 @@ import onnx
 import pytest
 
 from levit_edge.errors import InputError
-from quantize.recipes import RECIPES
 from targets.ort import tap as ort_tap
 from targets.program import Layer, check_aligned
 from targets.program import replay as program_tap
@@ -17,10 +16,9 @@ from targets.registry import TARGETS
 from targets.target import Contents, Image
 from tests.programs import micro, quantized
 from tests.targets.conftest import Written
-from tests.targets.models import DAMAGE
+from tests.targets.models import CASES, DAMAGE
 
 IMAGES = [image.numpy() for image in micro().images[:2].split(1)]
-CASES = [(name, recipe) for name in TARGETS for recipe in RECIPES if name in RECIPES[recipe].targets]
 FLOAT_STEP = 255  # a layer that is not stored may be off by this part of its range
 
 

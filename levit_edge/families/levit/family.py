@@ -37,7 +37,7 @@ def load(source: Source, labels: Sequence[str] | None) -> Checkpoint:
 
 
 def random(variant: str, labels: Sequence[str] | None) -> Checkpoint:
-    """The published architecture ``variant`` with random weights and, unless ``labels`` says otherwise, 1,000 classes."""
+    """The published architecture ``variant`` with random weights; without ``labels`` it has 1,000 numbered classes."""
     config = variant_config(variant, labels or numbered_labels(IMAGENET_CLASSES))
     return _checkpoint(random_model(config), config.labels, "native", f"random weights of {variant_name(config)}")
 

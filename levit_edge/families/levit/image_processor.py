@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import fmean
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
 from levit_edge.errors import InputError
-from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resampling
+from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD, RESAMPLINGS, Preprocessing, Resampling
 from levit_edge.wording import validation_reason
 
 PROCESSORS = ("LevitImageProcessor", "LevitImageProcessorFast", "LevitImageProcessorPil", "LevitFeatureExtractor")
-_PIL_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # index = Pillow's number
 _TYPE_FIELDS = ("image_processor_type", "feature_extractor_type")
 _SWITCHES = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
 _FIELDS = (*_SWITCHES, "size", "resample", "crop_size", "rescale_factor", "image_mean", "image_std")
@@ -142,13 +141,12 @@ def _side(field: str, value: object) -> int:
 
 def _resample(value: object) -> Resampling:
     """Pillow's number or name, the name also with a prefix (``PILImageResampling.BICUBIC``)."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(_PIL_FILTERS):
-        value = _PIL_FILTERS[value]
-    name = value.rsplit(".", 1)[-1].lower() if isinstance(value, str) else value
-    for valid in get_args(Resampling):
-        if name == valid:
-            return valid  # type: ignore[no-any-return]
-    numbered = ", ".join(f"{number} ({name})" for number, name in enumerate(_PIL_FILTERS))
+    name = value.rsplit(".", 1)[-1].lower() if isinstance(value, str) else None
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    for index, valid in enumerate(RESAMPLINGS):
+        if valid == name or index == number:
+            return valid
+    numbered = ", ".join(f"{index} ({valid})" for index, valid in enumerate(RESAMPLINGS))
     raise _invalid("resample", value, numbered)
 
 

@@ -18,7 +18,7 @@ from levit_edge.wording import listed
 Kind = Literal["attention", "subsample", "mlp"]
 LayoutName = Literal["huggingface", "timm", "fair"]
 
-BIAS, OFFSETS = "attention_biases", "attention_bias_idxs"  # the same in all three layouts
+BIAS, OFFSETS = "attention_biases", "attention_bias_idxs"  # these names are the same in all three layouts
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -215,7 +215,7 @@ def _norm_keys(theirs: str, ours: str) -> dict[str, str]:
 
 
 def optional_keys(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Keys that a file may have besides ``pairs``, and their buffers: BatchNorm step counters, attention offset tables."""
+    """Keys that a file may have as well, and their buffers: BatchNorm step counters and attention offset tables."""
     optional: dict[str, str] = {}
     for theirs, ours in pairs.items():
         if theirs.endswith(".running_mean"):

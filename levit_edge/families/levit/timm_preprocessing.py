@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from levit_edge.errors import InputError
-from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD, RESAMPLINGS
 
-# Numbers of PIL.Image.Resampling, which preprocessor_config.json uses.
-_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 _DEFAULT_CROP_PCT = 0.9  # that of every published LeViT
 _OVERRIDE = "add a preprocessor_config.json beside config.json"
 
@@ -23,12 +21,12 @@ def preprocessing_from_timm(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """
     height, width = cfg["input_size"][1:]
     interpolation = cfg.get("interpolation", "bicubic")
-    if interpolation not in _RESAMPLE:
-        raise InputError(f"pretrained_cfg says interpolation {interpolation!r}; valid: {', '.join(_RESAMPLE)}")
+    if interpolation not in RESAMPLINGS:
+        raise InputError(f"pretrained_cfg says interpolation {interpolation!r}; valid: {', '.join(RESAMPLINGS)}")
     return {
         "do_resize": True,
         "size": _resize(height, cfg.get("crop_pct", _DEFAULT_CROP_PCT), cfg.get("crop_mode", "center")),
-        "resample": _RESAMPLE[interpolation],
+        "resample": RESAMPLINGS.index(interpolation),
         "do_center_crop": True,
         "crop_size": {"height": height, "width": width},
         "do_rescale": True,

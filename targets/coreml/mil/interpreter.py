@@ -41,8 +41,8 @@ class Step:
     """One operator, ready to run.
 
     ``fixed`` holds the arguments that depend on no image. ``reads`` holds the others: names of tensors, or constants
-    among them; all of them reach a ``variadic`` operator as one tuple. ``rounds`` says which results are rounded to
-    float16. No later step reads ``frees``.
+    among them; a ``variadic`` operator gets all of them as one tuple. ``rounds`` says which results are rounded to
+    float16. ``frees`` are the tensors that no later step reads.
     """
 
     operation: Operation

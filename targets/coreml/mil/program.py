@@ -90,9 +90,8 @@ class Program:
         values[self.input.name] = self.input
         for name in wanted:
             if name not in values:
-                raise InputError(
-                    f"{self._source.package}: no operator writes {name!r}; valid: its input and the outputs of operators"
-                )
+                valid = "the input and the outputs of operators"
+                raise InputError(f"{self._source.package}: no operator writes {name!r}; valid: {valid}")
         with torch.inference_mode():
             found = self.plan(precision).run(_tensor(image), wanted)
         return {name: self._traced(values[name], found[name]) for name in wanted}

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from levit_edge.cli import run
 from levit_edge.cli import app as application
+from levit_edge.cli import run
 from levit_edge.cli.app import app
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 from levit_edge.pipeline.options import BenchOptions, BuildOptions, InspectOptions, PredictOptions, options_of
-from targets.native_output import hushed_stderr
 from targets.registry import TARGETS
 from tests.levit_edge.cli.commands import VERBS, Captured, Pipeline, one_line
 
@@ -244,10 +242,3 @@ def test_chatty_packages_are_heard_only_when_asked(
     error = capfd.readouterr().err
     assert "levit-edge: warning: a build was killed" in error
     assert ("Failed to load" in error) is shown
-
-
-def test_known_native_noise_is_held_back_and_the_rest_is_not(capfd: Captured) -> None:
-    with hushed_stderr():
-        os.write(2, b"[cpuinfo_utils.cpp:71] Reading file\n[threadpool.cpp:66] Resetting threadpool to 1 threads.\n")
-        os.write(2, b"[program.cpp:168] Program identifier is wrong\n")
-    assert capfd.readouterr().err == "[program.cpp:168] Program identifier is wrong\n"

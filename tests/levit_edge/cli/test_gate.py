@@ -13,7 +13,7 @@ import pytest
 
 from levit_edge import __version__
 from levit_edge.cli import run
-from levit_edge.gates.absolute import at_most
+from levit_edge.gates.gate import at_most
 from tests.levit_edge.cli.commands import ROOT, Captured, one_line, shell
 from tests.levit_edge.report import reports
 

@@ -179,7 +179,11 @@ def test_resolve_a_variant_of_any_family_with_random_weights(two_families: None)
         ("levit-256", False, "levit-256 names an architecture without weights; .* add --random-weights"),
         ("Tiny-vit", False, "Tiny-vit names an architecture without weights; .* add --random-weights"),
         ("levit-999", True, "unknown variant 'levit-999'; valid: levit-128S, .*, tiny-vit$"),
-        ("levit-999", False, "levit-999: no such file or directory; .* or one of levit-128S, .*, tiny-vit with --random"),
+        (
+            "levit-999",
+            False,
+            "levit-999: no such file or directory; .* or one of levit-128S, .*, tiny-vit with --random",
+        ),
         ("weights/levit.pth", False, r"weights/levit.pth: no such file or directory; give a path to a checkpoint"),
         ("models/levit-mistyped", False, "models/levit-mistyped: no such file or directory"),
     ],

@@ -50,7 +50,9 @@ def test_config_tells_two_families_apart(name: str, two_families: None) -> None:
 
 
 def test_unknown_keys_are_shown_with_the_known_families(two_families: None) -> None:
-    with pytest.raises(InputError, match=r"^not of a known model family \(levit, tiny_vit\); its keys are .*$") as raised:
+    with pytest.raises(
+        InputError, match=r"^not of a known model family \(levit, tiny_vit\); its keys are .*$"
+    ) as raised:
         recognise(_other())
     assert str(raised.value).endswith("its keys are layer0.weight, layer1.weight")
 
@@ -66,6 +68,8 @@ def test_a_checkpoint_without_tensors() -> None:
 
 
 def test_a_checkpoint_that_two_families_recognise_is_refused(two_families: None) -> None:
-    with pytest.raises(InputError, match=r"^of more than one model family \(levit, tiny_vit\); its keys are ") as raised:
+    with pytest.raises(
+        InputError, match=r"^of more than one model family \(levit, tiny_vit\); its keys are "
+    ) as raised:
         recognise(_levit({"model_type": "tiny_vit"}))
     assert str(raised.value).endswith("config.json says model_type 'tiny_vit'")

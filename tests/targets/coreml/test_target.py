@@ -1,4 +1,4 @@
-"""Core ML: export, convert, look inside, load from disk, run what can run here, compare."""
+"""Core ML: convert a program, read the package back, run it and compare it with the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coremltools.converters.mil import Builder
 
 from levit_edge.bundle.files import sha256_path, size_bytes
 from levit_edge.errors import InputError
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
 from quantize.recipes import RECIPES
 from targets.coreml.run import ReferenceRunner
 from targets.coreml.target import TARGET

@@ -1,4 +1,4 @@
-"""The closest look at a saved package: every constant is the program's, and every layer computes what it should."""
+"""A saved package has every constant of its program, and each of its layers computes what the program does."""
 
 from __future__ import annotations
 

@@ -15,12 +15,10 @@ import pytest
 import torch
 
 from levit_edge.errors import InputError
-from quantize.recipes import RECIPES
 from targets.program import replay as tap
-from targets.registry import TARGETS
 from tests.programs import micro, quantized
+from tests.targets.models import CASES
 
-CASES = [(name, recipe) for name in TARGETS for recipe in RECIPES if name in RECIPES[recipe].targets]
 GRAPH, SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
 WEIGHTS, CONSTANTS = "data/weights/model_weights_config.json", "data/constants/model_constants_config.json"
 

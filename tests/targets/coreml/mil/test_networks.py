@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import trace
 from targets.coreml import mil
 from targets.coreml.lower import lower

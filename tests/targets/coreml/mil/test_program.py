@@ -1,4 +1,4 @@
-"""Whole programs from disk: against torch, in every precision, in batches, tensor by tensor."""
+"""Whole programs read from disk, compared with torch: in every precision, in batches, and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from levit_edge.families.labels import numbered_labels
 from levit_edge.families.levit.config import VARIANTS, variant_config
 from levit_edge.families.levit.fuse import fuse
 from levit_edge.families.load import from_module
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import trace
 from targets.coreml import mil
 from targets.coreml.mil.program import BATCH_IMAGES
@@ -32,7 +32,7 @@ from tests.targets.models import FLOAT_TOLERANCE
 
 HALF_DB = 50.0  # float16 has 11 bits; the micro LeViT gives 60 dB, the demo's 58
 STORED_DB = 90.0
-TIES_DB = 45.0  # the same integers but where a quotient falls between two
+TIES_DB = 45.0  # the same integers, except where a quotient lies halfway between two
 
 mlprogram = TARGET.backend
 
@@ -164,7 +164,7 @@ def test_every_result_can_be_traced_at_once_and_halves_are_halves(written: Writt
             assert np.array_equal(found.values, found.values.astype(np.float16).astype(np.float32)), name
 
 
-def test_what_is_asked_wrongly_is_refused(written: Written) -> None:
+def test_an_unknown_name_a_wrong_image_or_precision_is_refused(written: Written) -> None:
     program, images = mil.load(written("coreml", "fp32")), _images()
     with pytest.raises(InputError, match=r"no operator writes 'nothing'"):
         program.trace(images[:1], ["nothing"])

@@ -1,4 +1,4 @@
-"""What the interpreter refuses, at load time and by name: the unknown and the damaged."""
+"""Packages that are refused when they are loaded, in one line: damaged ones, and ones that hold anything unknown."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_an_argument_without_a_value_is_named(package: Path) -> None:
     assert _refusal(package) == f" is damaged: operator softmax (output {output}) has 0 values for the argument axis"
 
 
-def test_a_tensor_that_nobody_writes_is_named(package: Path) -> None:
+def test_a_tensor_that_no_operator_writes_is_named(package: Path) -> None:
     output = outputs(package, "softmax")[0]
     with edited(package) as program:
         find(program.operations, output).inputs["x"].arguments[0].name = "nowhere"
@@ -157,7 +157,7 @@ def test_other_versions_and_programs_are_refused(package: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["inputs", "outputs"])
-def test_another_number_of_ends_is_refused(end: str, package: Path) -> None:
+def test_more_than_one_input_or_output_is_refused(end: str, package: Path) -> None:
     def change(model: Any) -> None:
         function = model.mlProgram.functions["main"]
         if end == "inputs":
