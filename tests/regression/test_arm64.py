@@ -32,7 +32,7 @@ RUNS_ON = ("executorch", "onnx")
 
 def _answers(device: str, target: str, model: Path, images: Image) -> Logits:
     """float32 [B, C, H, W] -> [B, classes]."""
-    return run_batch(openopen_device(device).load(target, model, 1, QUIET), images)
+    return run_batch(open_device(device).load(target, model, 1, QUIET), images)
 
 
 @pytest.fixture(scope="module")
