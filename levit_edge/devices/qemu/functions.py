@@ -1,7 +1,7 @@
 """Where the functions of a shared library begin, even when its symbols have been stripped.
 
-pyelftools finds the sections; numpy reads the tables in them, because the runtimes are large. Processor time measured on
-their aarch64 builds: ``iter_symbols`` takes 38 s for torch, whose 230 000 functions numpy reads in 1.2 s, and
+pyelftools finds the sections; numpy reads the tables in them, because the runtimes are large. Processor time measured
+on their aarch64 builds: ``iter_symbols`` takes 38 s for torch, whose 230 000 functions numpy reads in 1.2 s, and
 ``EH_CFI_entries``, which decodes every unwind instruction, takes 11 s for the 30 000 functions of ONNX Runtime, whose
 start and length, all that is needed here, numpy reads in under 0.5 s.
 """
