@@ -11,6 +11,7 @@ from levit_edge.devices.device import LOCAL, Device
 from levit_edge.devices.local import LocalDevice
 from levit_edge.devices.qemu import kind as qemu
 from levit_edge.devices.qemu import machine
+from levit_edge.devices.qemu.folder import NAME as QEMU
 from levit_edge.errors import InputError
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import AddedDevice, DoctorRow, RemovedDevice
@@ -67,9 +68,9 @@ KINDS: dict[str, DeviceKind] = {
             valid=lambda: (LOCAL,),
         ),
         DeviceKind(
-            name=qemu.NAME,
+            name=QEMU,
             row=qemu.row,
-            help=f"an emulated ARM processor: {qemu.NAME}[:CPU]",
+            help=f"an emulated ARM processor: {QEMU}[:CPU]",
             open=qemu.open_cpu,
             valid=qemu.valid_names,
             add=qemu.add,

@@ -146,7 +146,7 @@ class EmulatedDevice:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class EmulatedRunner:
     """A model file on an emulated processor. float32 [1, C, H, W] -> float32 [1, classes], or many at once."""
 

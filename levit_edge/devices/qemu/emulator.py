@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 EMULATOR = "qemu-aarch64"
 INSTALL_EMULATOR = "sudo apt-get install qemu-user"
 GUEST = Path(__file__).with_name("guest.py")
-SIGNALLED = 128  # a program that ends as its child did reports that child's signal above this
+SIGNALLED = 128  # exit codes above this are signals: 128 + number, as a shell reports a child that a signal ended
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT)
 
-# Nothing of the host's environment: what a guest finds there changes where its memory lies, and so what it executes.
+# Nothing of the host's environment: its size moves the guest's memory, and that changes what is executed.
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
 
@@ -54,7 +54,7 @@ class Plan:
 
 
 def find_emulator() -> Path:
-    """The emulator on PATH; MissingComponentError with the command that installs it."""
+    """The emulator on PATH. InputError where the host is not Linux, MissingComponentError where it is not installed."""
     if sys.platform != "linux":
         raise InputError(f"{NAME} emulates Linux programs and needs a Linux host; valid here: local")
     found = shutil.which(EMULATOR)
@@ -70,16 +70,16 @@ def guest_command(cpu: Cpu, arguments: Sequence[str]) -> list[str]:
 
 
 def guest_environment(*, write_bytecode: bool = False) -> dict[str, str]:
-    """The whole environment of a guest. Compiled modules are written once, when the machine is made."""
+    """The whole environment of a guest. Python writes its bytecode only while the machine is made."""
     home = {"PYTHONHOME": str(part_path(SYSTEM) / "usr")}
     return _ENVIRONMENT | home | ({} if write_bytecode else {"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def run_guests(cpu: Cpu, plans: Sequence[Plan], plugin: Path | None = None) -> Generator[None, None, None]:
-    """Run all plans at the same time; yields once for each finished image of any of them.
+    """Run all plans at the same time; yields once for each image that any of them finishes.
 
-    A guest that crashed is started once more, because user-mode emulation of a threaded runtime is not perfect.
-    Raises LevitEdgeError with the guest's last words as soon as one fails. Closing the iterator ends all guests.
+    A guest that crashes is started once more, because user-mode emulation of a threaded runtime is not perfect.
+    Raises LevitEdgeError with the last line a guest wrote as soon as one fails. Closing the iterator ends all guests.
     """
     guests = Guests(cpu, plugin)
     with ThreadPoolExecutor(len(plans)) as pool:
@@ -136,7 +136,7 @@ class Guests:
             log.warning("%s: the emulator crashed (%s); it is started once more", name, _reason(code, []))
 
     def _attempt(self, plan: Plan, done: set[str]) -> tuple[int, list[str]]:
-        """One process; (exit code, lines it wrote to standard error). ``done`` are the images already told of."""
+        """Run one process; (exit code, lines of its standard error). ``done`` are the images already reported."""
         with tempfile.TemporaryFile("w+") as words:
             process = self._start(plan, words)
             if process is None:

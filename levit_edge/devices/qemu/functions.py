@@ -1,8 +1,9 @@
 """Where the functions of a shared library begin, even when its symbols have been stripped.
 
-pyelftools reads the sections and the symbols. It can read the unwind tables too (``EH_CFI_entries``), but it decodes
-every entry, which takes 37 s for the 41 000 functions of ONNX Runtime. Only the start and the length of each function
-are needed here, and numpy takes them from the index of the tables in under a second.
+pyelftools finds the sections; numpy reads the tables in them, because the runtimes are large. Processor time measured
+on their aarch64 builds: ``iter_symbols`` takes 38 s for torch, whose 230 000 functions numpy reads in 1.2 s, and
+``EH_CFI_entries``, which decodes every unwind instruction, takes 11 s for the 30 000 functions of ONNX Runtime, whose
+start and length, all that is needed here, numpy reads in under 0.5 s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
+# An entry of a symbol table of a 64-bit file, Elf64_Sym in elf(5).
+_SYMBOL = np.dtype(
+    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+)
+_FUNCTION = 2  # STT_FUNC, in the lower half of info
 # The first four bytes of .eh_frame_hdr, in the form that every linker writes: version 1, the pointer to .eh_frame as
 # pcrel sdata4, the number of entries as udata4, and the entries as datarel sdata4.
 _INDEX_FORM = b"\x01\x1b\x03\x3b"
@@ -67,14 +73,17 @@ def read_library(path: Path) -> Library:
 
 def _symbols(elf: ELFFile) -> dict[int, str]:
     """Functions by address, from every symbol table that is left."""
-    tables = [elf.get_section_by_name(name) for name in (".symtab", ".dynsym")]
-    return {
-        symbol["st_value"]: symbol.name
-        for table in tables
-        if table is not None
-        for symbol in table.iter_symbols()
-        if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_value"] != 0
-    }
+    found = {}
+    for name in (".symtab", ".dynsym"):
+        table = elf.get_section_by_name(name)
+        if table is None:
+            continue
+        entries = np.frombuffer(table.data(), dtype=_SYMBOL)
+        strings = elf.get_section(table["sh_link"]).data()
+        for entry in entries[(entries["info"] & 0xF == _FUNCTION) & (entries["value"] != 0)]:
+            start = int(entry["name"])
+            found[int(entry["value"])] = strings[start : strings.index(b"\0", start)].decode(errors="replace")
+    return found
 
 
 def _unwound(

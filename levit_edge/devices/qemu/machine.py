@@ -1,4 +1,4 @@
-"""Making, checking and removing the emulated machine."""
+"""Makes, checks and removes the emulated machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Machine:
 
 
 def add_machine(mirror: str = debian.DEFAULT_MIRROR, progress: Progress = QUIET) -> Machine:
-    """Make the machine in the user's cache folder, or complete one that was interrupted; what is there is kept.
+    """Make the machine in the user's cache folder, or finish one whose making was interrupted.
 
     Raises MissingComponentError where the emulator, apt or pip is absent, and InputError when something cannot be
     fetched or is not what was expected.
@@ -145,10 +145,9 @@ def _wheels_of(part: wheels.Wheels, emulator: Path) -> Callable[[Path], dict[str
 
 
 def _prove(name: str, folder: Path, emulator: Path) -> None:
-    """Import the packages in ``folder`` once in the machine: they load, and their modules' bytecode gets written."""
-    statement = _IMPORTS[name]
+    """Import the packages in ``folder`` once in the machine, to see that they load and to write their bytecode."""
     paths = f"import sys; sys.path[:0] = {[str(folder), str(part_path('numpy'))]}; "
-    command = [str(emulator), *guest_command(cpu_model(DEFAULT_CPU), ["-c", paths + statement])]
+    command = [str(emulator), *guest_command(cpu_model(DEFAULT_CPU), ["-c", paths + _IMPORTS[name]])]
     environment = guest_environment(write_bytecode=True)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -158,7 +157,7 @@ def _prove(name: str, folder: Path, emulator: Path) -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """One maker at a time; the second waits for the first, and then finds everything there."""
+    """Let one process at a time change the machine; a second one waits, and then finds everything there."""
     folder = machine_folder()
     with ExitStack() as stack:
         with clear_os_errors(folder):
