@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
-from levit_edge.bundle.files import clear_os_errors, files_below, json_text, sha256_file, write_text
+from levit_edge.bundle.files import (
+    clear_os_errors,
+    files_below,
+    json_text,
+    schema_reason,
+    sha256_file,
+    write_text,
+)
 from levit_edge.bundle.publish import BUNDLE_MARKER, settle
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
 from levit_edge.record import Record
-from levit_edge.wording import listed, validation_reason
+from levit_edge.wording import listed
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = BUNDLE_MARKER
@@ -160,13 +167,4 @@ def open_bundle(path: Path) -> Bundle:
     except UnicodeDecodeError:
         raise InputError(f"{manifest} is not UTF-8 text") from None
     except ValidationError as error:
-        raise InputError(f"{manifest} {_reason(error)}") from None
-
-
-def _reason(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    schema: Any = next((problem for problem in error.errors() if problem["loc"] == ("schema_version",)), None)
-    if schema is not None:
-        return f"has schema_version {schema['input']!r}; this levit-edge reads {SCHEMA_VERSION}: build it again"
-    reason = validation_reason(error)
-    return reason if first["type"] == "json_invalid" else f"is not the manifest of a bundle: {reason}"
+        raise InputError(f"{manifest} {schema_reason(error, 'the manifest of a bundle', SCHEMA_VERSION)}") from None

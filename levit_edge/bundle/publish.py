@@ -38,7 +38,7 @@ def staged_outputs(out: Path, *, bundles: Iterable[str] = (), timeout_s: float =
     They are replaced all together or not at all; anything else in ``out`` is left alone. ``bundles`` names the folders
     that will come, so that a clash is found before the work and not after it. Holds the lock of ``out`` throughout.
     Raises InputError as :func:`lock_directory` and :func:`check_replaceable` do, and for the disk errors that a user
-    can mend.
+    can fix.
     """
     out = out.absolute()
     with lock_directory(out, timeout_s=timeout_s):

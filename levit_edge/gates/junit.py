@@ -9,7 +9,7 @@ from levit_edge.report.schema import GateResult
 
 
 def to_junit(results: Mapping[str, Sequence[GateResult]]) -> str:
-    """One suite per target, one case per gate; a gate without a value is skipped. The same results, the same text."""
+    """One suite per target, one case per gate; a gate without a value is skipped. Same results, same text."""
     root = ET.Element("testsuites", name="levit-edge")
     for target, gates in results.items():
         suite = ET.SubElement(root, "testsuite", _counts(target, gates))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from levit_edge.bundle.files import json_text
+from levit_edge.bundle.files import json_text, schema_reason
 from levit_edge.bundle.publish import settle
 from levit_edge.errors import InputError
 from levit_edge.metrics.accuracy import Accuracy
@@ -16,7 +16,6 @@ from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import LatencyStats, Speedup
 from levit_edge.record import Record
-from levit_edge.wording import validation_reason
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -227,12 +226,4 @@ def load_report(path: Path) -> Report:
     try:
         return Report.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{path} {_reason(error)}") from None
-
-
-def _reason(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    if first["loc"] == ("schema_version",):
-        return f"has schema_version {first['input']!r}; this levit-edge reads {SCHEMA_VERSION}: build it again"
-    reason = validation_reason(error)
-    return reason if first["type"] == "json_invalid" else f"is not a levit-edge report: {reason}"
+        raise InputError(f"{path} {schema_reason(error, 'a levit-edge report', SCHEMA_VERSION)}") from None

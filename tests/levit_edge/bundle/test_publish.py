@@ -15,6 +15,7 @@ import pytest
 from levit_edge.bundle import atomic_swap, journal
 from levit_edge.bundle.publish import LOCK_NAME, lock_directory, staged_outputs
 from levit_edge.errors import InputError
+from tests.levit_edge.bundle.outputs import tree
 from tests.places import ROOT
 
 BOTH_WAYS = pytest.mark.parametrize("can_exchange", [True, False], ids=["exchange", "step-aside"])
@@ -37,14 +38,10 @@ def _fill(folder: Path, text: str) -> None:
     (folder / "report.json").write_text(text)
 
 
-def _tree(folder: Path) -> dict[str, str]:
-    return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def _build_tree(text: str) -> dict[str, str]:
     bundle = {"manifest.json": text, f"{text}.bin": text}
-    tree = {f"{name}/{file}": content for name in ("coreml", "onnx") for file, content in bundle.items()}
-    return {**tree, "report.json": text}
+    files = {f"{name}/{file}": content for name in ("coreml", "onnx") for file, content in bundle.items()}
+    return {**files, "report.json": text}
 
 
 @BOTH_WAYS
@@ -55,18 +52,18 @@ def test_a_build_replaces_its_entries_and_nothing_else(
         monkeypatch.setattr(journal, "exchange", lambda first, second: False)
     with staged_outputs(out, bundles=("onnx", "coreml")) as folder:
         _fill(folder, "new")
-        assert _tree(out / "onnx")["manifest.json"] == "old"
-    assert _tree(out) == {**_build_tree("new"), "notes.txt": "mine"}
+        assert tree(out / "onnx")["manifest.json"] == "old"
+    assert tree(out) == {**_build_tree("new"), "notes.txt": "mine"}
     assert sorted(os.listdir(out)) == ["coreml", "notes.txt", "onnx", "report.json"]
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("boom"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
 def test_a_failed_build_changes_nothing(out: Path, failure: BaseException) -> None:
-    before = _tree(out)
+    before = tree(out)
     with pytest.raises(type(failure)), staged_outputs(out) as folder:
         _fill(folder, "new")
         raise failure
-    assert _tree(out) == before
+    assert tree(out) == before
     assert sorted(os.listdir(out)) == ["coreml", "notes.txt", "onnx", "report.json"]
 
 
@@ -94,13 +91,13 @@ def test_user_data_is_never_replaced(out: Path, make: str) -> None:
         target.write_text("years")
     else:
         target.symlink_to(out / "onnx")
-    before = _tree(out)
+    before = tree(out)
     with pytest.raises(InputError, match="executorch"), staged_outputs(out, bundles=["executorch"]):
         pytest.fail("refused before the work starts")
     with pytest.raises(InputError, match="executorch"), staged_outputs(out) as folder:
         _fill(folder, "new")
         (folder / "executorch").mkdir()
-    assert _tree(out) == before
+    assert tree(out) == before
 
 
 def test_a_folder_in_the_place_of_the_report_is_refused(out: Path) -> None:
@@ -140,8 +137,8 @@ def test_a_build_that_is_killed_changes_nothing_and_is_cleared_up(out: Path, chi
     child.wait()
     assert any("levit-tmp" in name for name in os.listdir(out)), "the kill left something to clear up"
     with staged_outputs(out):
-        assert _tree(out / "onnx") == {"manifest.json": "old", "old.bin": "old"}
-    assert _tree(out) == {**_build_tree("old"), "notes.txt": "mine"}
+        assert tree(out / "onnx") == {"manifest.json": "old", "old.bin": "old"}
+    assert tree(out) == {**_build_tree("old"), "notes.txt": "mine"}
     assert sorted(os.listdir(out)) == ["coreml", "notes.txt", "onnx", "report.json"]
 
 
@@ -212,7 +209,7 @@ def test_a_full_disk_in_the_middle_of_a_build_keeps_the_old_one(tmp_path: Path) 
         with pytest.raises(InputError, match="dist: no space left"), staged_outputs(disk / "dist") as folder:
             _fill(folder, "new")
             (folder / "onnx" / "model.onnx").write_bytes(bytes(1 << 20))
-        assert _tree(disk / "dist") == _build_tree("old")
+        assert tree(disk / "dist") == _build_tree("old")
         assert sorted(os.listdir(disk / "dist")) == ["coreml", "onnx", "report.json"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)

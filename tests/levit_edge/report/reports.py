@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.report.schema import (
     Calibration,
     Delegation,
     DeviceFigures,
+    GateResult,
     Host,
     Latency,
     Milliseconds,
@@ -103,3 +107,28 @@ def report(**targets: TargetReport) -> Report:
         calibration=Calibration(source="demo", samples=256, seed=0, sha256="cd" * 32),
         targets=targets,
     )
+
+
+def everything_on_a_device(**figures: Any) -> TargetReport:
+    """A target that another device answered and counted, and with ``figures`` more."""
+    found = on_device().model_copy(update={"instructions": instructions(), **figures})
+    return target(devices={DEVICE: found})
+
+
+def agreement() -> Agreement:
+    """The float model, a program and a file, on two images."""
+    floats = np.array([[1.0, 0.0], [0.0, 1.0]])
+    people = (
+        Participant(name="torch float", target=None, runtime="torch 2.13", executed=False),
+        Participant(name="onnx program", target="onnx", runtime="torch 2.13", executed=False),
+        Participant(name="onnx x", target="onnx", runtime="ort", executed=True, program="onnx program"),
+    )
+    meter = AgreementMeter(people)
+    meter.update([floats, floats + 0.1, floats[::-1]])
+    return meter.result("pets")
+
+
+UNMEASURED = target(bundle="coreml", model_file="model.mlpackage", accuracy=None, latency=None, delegation=None)
+PASSED = GateResult(name="size_ratio", value=0.284, limit=0.29, passed=True)
+FAILED = GateResult(name="agreement_pct", value=97.0, limit=98.0, passed=False, note="a | b\nc")
+SKIPPED = GateResult(name="speedup", value=None, limit=1.0, passed=None, note="no runtime ran here")
