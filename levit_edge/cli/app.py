@@ -8,7 +8,7 @@ import typer
 
 from levit_edge import __version__
 from levit_edge.cli import devices, verbs
-from levit_edge.cli.logs import logging_to_stderr
+from levit_edge.cli.console import logging_to_stderr
 
 app = typer.Typer(
     name="levit-edge",

@@ -35,9 +35,9 @@ def add(device: DeviceName, mirror: Mirror = None, as_json: opt.AsJson = False) 
         from levit_edge.devices import add_qemu
 
         machine = add_qemu(mirror, progress)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
 
-    output.emit_json(machine) if as_json else output.emit(*view.added_device(machine))
+    console.emit_json(machine) if as_json else console.emit(*view.added_device(machine))
     return DONE
 
 
@@ -45,13 +45,13 @@ def add(device: DeviceName, mirror: Mirror = None, as_json: opt.AsJson = False) 
 def remove(device: DeviceName, as_json: opt.AsJson = False) -> int:
     """Delete an emulated machine."""
     _check(device)
-    from levit_edge.cli import output
+    from levit_edge.cli import console
     from levit_edge.devices import remove_qemu
     from levit_edge.report.answers import RemovedDevice
 
     removed = RemovedDevice(name=device, freed_bytes=remove_qemu())
     text = f"{device}: {removed.freed_bytes / 1e6:.0f} MB freed" if removed.freed_bytes else f"{device} was not there"
-    output.emit_json(removed) if as_json else output.emit(text)
+    console.emit_json(removed) if as_json else console.emit(text)
     return DONE
 
 

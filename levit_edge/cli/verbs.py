@@ -52,9 +52,9 @@ def build(
             device=device,
         )  # fmt: skip
         report = pipeline.build(choice, progress=progress)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
 
-    output.emit_json(report) if as_json else output.emit(*view.build(report, out))
+    console.emit_json(report) if as_json else console.emit(*view.build(report, out))
     return DONE if report.passed else GATE_FAILED
 
 
@@ -70,9 +70,9 @@ def evaluate(
         from levit_edge import pipeline
 
         evaluation = pipeline.evaluate(bundle, data=data, limit=limit, device=device, progress=progress)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
 
-    output.emit_json(evaluation) if as_json else output.emit(*view.evaluation(evaluation))
+    console.emit_json(evaluation) if as_json else console.emit(*view.evaluation(evaluation))
     return GATE_FAILED if evaluation.verdict == "failed" else DONE
 
 
@@ -88,9 +88,9 @@ def bench(
         from levit_edge import pipeline
 
         result = pipeline.bench(bundles, device=device, threads=threads, runs=runs, progress=progress)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
 
-    output.emit_json(result) if as_json else output.emit(*view.bench(result))
+    console.emit_json(result) if as_json else console.emit(*view.bench(result))
     return DONE
 
 
@@ -103,7 +103,7 @@ def gate(
 ) -> int:
     """Check the figures of a report against limits, and against an earlier report."""
     from levit_edge.bundle.files import write_text
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
     from levit_edge.gates.gate import check_report
     from levit_edge.gates.junit import to_junit
     from levit_edge.gates.limits import load_thresholds
@@ -119,7 +119,7 @@ def gate(
     check = GateCheck(
         report=str(report), baseline=None if baseline is None else str(baseline), passed=passed, targets=results
     )
-    output.emit_json(check) if as_json else output.emit(*view.gates(check))
+    console.emit_json(check) if as_json else console.emit(*view.gates(check))
     return DONE if passed else GATE_FAILED
 
 
@@ -134,9 +134,9 @@ def inspect(bundle: opt.BundlePath, diverge: opt.DivergeImage = None, as_json: o
         from levit_edge import pipeline
 
         inspection = pipeline.inspect(bundle)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
 
-    output.emit_json(inspection) if as_json else output.emit(*view.inspection(inspection))
+    console.emit_json(inspection) if as_json else console.emit(*view.inspection(inspection))
     return DONE
 
 
@@ -145,9 +145,9 @@ def _diverge(bundle: Path, image: Path, as_json: bool) -> int:
         from levit_edge import pipeline
 
         divergence = pipeline.diverge(bundle, image)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
 
-    output.emit_json(divergence) if as_json else output.emit(*view.divergence(divergence))
+    console.emit_json(divergence) if as_json else console.emit(*view.divergence(divergence))
     return DONE if divergence.first is None else GATE_FAILED
 
 
@@ -157,20 +157,20 @@ def predict(bundle: opt.BundlePath, images: opt.ImagePaths, as_json: opt.AsJson 
         from levit_edge import pipeline
 
         predictions = pipeline.predict(bundle, images)
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
     from levit_edge.report.answers import Predictions
 
     answer = Predictions(bundle=str(bundle), images=predictions)
-    output.emit_json(answer) if as_json else output.emit(*view.predictions(answer))
+    console.emit_json(answer) if as_json else console.emit(*view.predictions(answer))
     return DONE
 
 
 def doctor(as_json: opt.AsJson = False) -> int:
     """Show which targets and devices work here, and what adds the missing ones."""
-    from levit_edge.cli import output, view
+    from levit_edge.cli import console, view
     from levit_edge.devices import qemu_row
     from levit_edge.doctor import examine
 
     diagnosis = examine(__version__, qemu_row())
-    output.emit_json(diagnosis) if as_json else output.emit(*view.doctor(diagnosis))
+    console.emit_json(diagnosis) if as_json else console.emit(*view.doctor(diagnosis))
     return DONE

@@ -43,8 +43,11 @@ class Selection:
         loader: Loader = load(
             self.images, self.items, self.preprocessing, batch_size=BATCH, workers=2, skip_bad_images=self.skip_bad
         )
-        yield from progress.track(loader, label, -(-len(self.items) // BATCH))
-        self.skipped = [name for name, _ in loader.skipped]
+        skipped: list[str] = []
+        for batch in progress.track(loader, label, -(-len(self.items) // BATCH)):
+            skipped += [name for name, _ in batch.skipped]
+            yield batch
+        self.skipped = skipped
         if self.skipped:
             log.warning("%s: %d images could not be read and were left out", self.source, len(self.skipped))
 
