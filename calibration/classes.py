@@ -11,15 +11,15 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def class_indices(names: Collection[str], labels: Sequence[str]) -> dict[str, int]:
-    """Index of every class name that one rule can place; names it cannot place are absent.
+    """The index in ``labels`` of each class name; names without an index are left out.
 
-    The first rule that places any name decides for the whole data set:
+    Three rules are tried in order, and the first that finds an index for any name is used for the whole data set:
 
-    1. the name is a label, or one of a label's comma-separated parts (``tench, Tinca tinca``), in any letter case,
-       ``_`` read as a space; a name that fits several labels is not placed;
-    2. all names are whole numbers: the class indices themselves;
-    3. all names are ImageNet wnids: sorted order when there are as many as labels, else, for a model of 1,000
-       classes, ImageNet's own order.
+    1. The name equals a label, or one of a label's comma-separated parts (``tench, Tinca tinca``). Letter case is
+       ignored and ``_`` equals a space. A name that matches several labels gets no index.
+    2. All names are whole numbers. They are the indices. If one is too large, no name gets an index.
+    3. All names are ImageNet wnids, such as ``n01440764``. If there are as many names as labels, their sorted order
+       gives the indices; otherwise, if the model has 1,000 classes, ImageNet's order does.
     """
     return _by_label(names, labels) or _by_number(names, len(labels)) or _by_wnid(names, len(labels))
 
@@ -46,7 +46,7 @@ def _by_number(names: Collection[str], count: int) -> dict[str, int]:
     if not all(name.isascii() and name.isdigit() for name in names):
         return {}
     if any(int(name) >= count for name in names):
-        return {}  # numbered from 1, or for another model: all of them would be one off
+        return {}  # counted from 1, or meant for another model: every index would be wrong
     return {name: int(name) for name in names}
 
 
@@ -62,6 +62,6 @@ def _by_wnid(names: Collection[str], count: int) -> dict[str, int]:
 
 
 def imagenet_wnids() -> tuple[str, ...]:
-    """The 1,000 ImageNet wnids in class-index order."""
+    """The 1,000 ImageNet wnids in the order of their class indices."""
     text = files("calibration").joinpath("imagenet_wnids.txt").read_text(encoding="ascii")
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))

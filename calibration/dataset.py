@@ -1,4 +1,4 @@
-"""A set of images, labelled or not, from a folder or an archive: list them, read them."""
+"""A set of images, with or without classes, in a folder or an archive: list them and read them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from types import TracebackType
 from calibration.classes import class_indices
 from calibration.decoding import BadImageError
 from calibration.layout import read_layout
-from calibration.names import listed
 from calibration.stores import READ_ERRORS, Store, open_store
 from levit_edge.errors import InputError
+from levit_edge.wording import listed
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One image: its path inside the data set, its class as the data set names it, and the model's index for it."""
+    """One image.
+
+    ``name`` is its path inside the data set, ``class_name`` the class that the data set gives it, and ``class_index``
+    the model's index of that class.
+    """
 
     name: str
     class_name: str | None = None
@@ -28,7 +32,10 @@ class ImageItem:
 
 
 class ImageSet:
-    """Images in sorted order of their names. A context manager; ``read`` may be called from several threads."""
+    """The images of a data set, sorted by name. A context manager that closes the archive.
+
+    ``read`` may be called from several threads at once.
+    """
 
     def __init__(self, store: Store, root: str, items: Iterable[ImageItem]) -> None:
         self._store = store
@@ -37,18 +44,18 @@ class ImageSet:
 
     @property
     def labelled(self) -> bool:
-        """True when every image has a class index of the model."""
+        """True when every image has a class index."""
         return all(item.class_index is not None for item in self.items)
 
     def read(self, item: ImageItem) -> bytes:
-        """The file of one image; raises BadImageError with its name when the bytes cannot be had."""
+        """The bytes of one image file; raises BadImageError, which names the image, when they cannot be read."""
         try:
             return self._store.read(self._root + item.name)
         except READ_ERRORS as error:
             raise BadImageError(item.name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     def close(self) -> None:
-        """Give back open files."""
+        """Close the archive."""
         self._store.close()
 
     def __enter__(self) -> ImageSet:
@@ -65,11 +72,13 @@ def open_dataset(
 ) -> ImageSet:
     """Open a data set: a folder, ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``.
 
-    Inside, in any number of wrapping folders: one folder per class; or images and a ``labels.tsv``
-    (``filename<TAB>class``); or images alone, which are unlabelled. ``labels`` are the model's class names in index
-    order; :func:`calibration.classes.class_indices` says how classes are matched to them. With ``require_labels`` a
-    class without an index is an error, otherwise its images have ``class_index`` None. ``subfolder`` restricts the
-    set to one folder inside. Every problem is an InputError of one line that starts with the path.
+    It holds one folder per class; or images and a ``labels.tsv`` (lines ``filename<TAB>class``); or images alone, which
+    then have no class. Any number of folders may be wrapped around that.
+
+    ``labels`` are the model's class names in the order of their indices, and
+    :func:`calibration.classes.class_indices` says how classes are matched to them. Images of a class without an index
+    have ``class_index`` None; with ``require_labels`` such a class is an error. ``subfolder`` restricts the set to one
+    folder of the data set. Every problem raises an InputError of one line that starts with the path.
     """
     store = open_store(Path(path))
     try:
@@ -93,12 +102,12 @@ def _image_set(store: Store, labels: Sequence[str], require_labels: bool, subfol
 def _check_classes(names: set[str], indices: dict[str, int], labels: Sequence[str], required: bool) -> None:
     unknown = sorted(names - indices.keys())
     if required and not names:
-        raise InputError("the images have no classes; put each class in its own folder or add labels.tsv")
+        raise InputError("the images have no classes; put each class into its own folder, or add labels.tsv")
     if not unknown:
         return
     text = (
         f"{len(unknown)} of {len(names)} classes do not match exactly one of the model's {len(labels)} labels: "
-        f"{listed(unknown)}; valid: {listed(labels)}, or the class index"
+        f"{listed(unknown, quoted=True)}; valid: {listed(labels, quoted=True)}, or the class index"
     )
     if required:
         raise InputError(text)

@@ -1,4 +1,4 @@
-"""How the files of a data set tell their classes: by folder, by ``labels.tsv``, or not at all."""
+"""Find the images of a data set and the class of each: from folders, from ``labels.tsv``, or none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calibration.classes import class_indices
-from calibration.names import IMAGE_SUFFIXES, LABELS_FILE, is_ignored, is_image, is_note, listed, printable
+from calibration.names import IMAGE_SUFFIXES, LABELS_FILE, is_ignored, is_image, is_note
 from calibration.stores import READ_ERRORS, Store
 from levit_edge.errors import InputError
+from levit_edge.wording import listed, printable
 
 _HEADER = ("filename", "class")
 
@@ -19,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Layout:
-    """``root`` is the folder that wraps the data (empty or ending in ``/``); ``classes`` maps image to class name.
+    """``root`` is the folder that holds the data, empty or ending in ``/``; ``classes`` maps each image to its class.
 
-    The keys of ``classes`` are relative to ``root``, so the same data has the same names in a folder and in an archive
-    that wraps it.
+    The names of the images are relative to ``root``, so that an image has the same name whether the data lies in a
+    folder, in an archive, or in an archive that wraps it in more folders.
     """
 
     root: str
@@ -30,32 +31,35 @@ class Layout:
 
 
 def read_layout(store: Store, where: str, labels: Sequence[str]) -> Layout:
-    """Find the images below ``where`` (empty or ending in ``/``) and the class of each.
+    """Find the images below ``where`` (empty or ending in ``/``) and the class of each; raises InputError.
 
-    A ``labels.tsv`` decides when there is one. Otherwise the folders below the innermost folder that holds everything
-    are the classes. Images that all lie in one folder are unlabelled, unless that folder bears a class's name.
+    If there is a ``labels.tsv``, it gives the classes. Otherwise the innermost folder that contains every image is the
+    root, and each folder in it is a class. Images that all lie in one folder have no class, unless ``labels`` contain
+    the name of that folder.
     """
     images, label_files = _sort_files([name for name in store.names if name.startswith(where)])
     if not images:
         raise InputError(f"no images; image files end in {', '.join(IMAGE_SUFFIXES)}")
     if len(label_files) > 1:
-        raise InputError(f"more than one {LABELS_FILE}: {listed(label_files)}")
+        raise InputError(f"more than one {LABELS_FILE}: {listed(label_files, quoted=True)}")
     if label_files:
         return _listed_classes(store, images, label_files[0])
     return _folder_classes(images, labels)
 
 
 def _sort_files(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Images and label files; notes are left out with a log line, anything else is refused."""
+    """The images and the label files. Notes are left out with a log line; any other file raises InputError."""
     kept = [name for name in names if not is_ignored(name)]
     images = [name for name in kept if is_image(name)]
     label_files = [name for name in kept if posixpath.basename(name) == LABELS_FILE]
     others = [name for name in kept if not is_image(name) and posixpath.basename(name) != LABELS_FILE]
     strange = [name for name in others if not is_note(name)]
     if strange:
-        raise InputError(f"not an image file: {listed(strange)}; image files end in {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(
+            f"not an image file: {listed(strange, quoted=True)}; image files end in {', '.join(IMAGE_SUFFIXES)}"
+        )
     if others:
-        logger.info("left out beside the images: %s", listed(others))
+        logger.info("not images, left out: %s", listed(others, quoted=True))
     return images, label_files
 
 
@@ -67,7 +71,9 @@ def _folder_classes(images: Sequence[str], labels: Sequence[str]) -> Layout:
     root = common + "/" if common else ""
     loose = [name for name in images if posixpath.dirname(name) == common]
     if loose:
-        raise InputError(f"images lie beside class folders: {listed(loose)}; move each into its class folder")
+        raise InputError(
+            f"images lie beside class folders: {listed(loose, quoted=True)}; move each into its class folder"
+        )
     relative = [name[len(root) :] for name in images]
     return Layout(root, {name: name.split("/", 1)[0] for name in relative})
 
@@ -83,13 +89,13 @@ def _listed_classes(store: Store, images: Sequence[str], label_file: str) -> Lay
     root = label_file[: -len(LABELS_FILE)]
     outside = [name for name in images if not name.startswith(root)]
     if outside:
-        raise InputError(f"images outside the folder of {LABELS_FILE}: {listed(outside)}")
+        raise InputError(f"images outside the folder of {LABELS_FILE}: {listed(outside, quoted=True)}")
     classes = _parse_labels(_label_text(store, label_file))
     relative = {name[len(root) :] for name in images}
     if absent := [name for name in classes if name not in relative]:
-        raise InputError(f"{LABELS_FILE} names files that are not there: {listed(absent)}")
+        raise InputError(f"{LABELS_FILE} names files that are not there: {listed(absent, quoted=True)}")
     if unnamed := sorted(relative - classes.keys()):
-        raise InputError(f"{LABELS_FILE} gives no class for: {listed(unnamed)}")
+        raise InputError(f"{LABELS_FILE} gives no class for: {listed(unnamed, quoted=True)}")
     return Layout(root, dict(classes))
 
 
@@ -103,7 +109,7 @@ def _label_text(store: Store, label_file: str) -> str:
 
 
 def _parse_labels(text: str) -> dict[str, str]:
-    """Lines ``filename<TAB>class``; blank lines and one leading ``filename<TAB>class`` header are passed over."""
+    """Image to class, from lines ``filename<TAB>class``. Blank lines and a header in the first line are ignored."""
     classes: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         fields = [field.strip() for field in line.split("\t")]

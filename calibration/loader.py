@@ -1,4 +1,4 @@
-"""Stream images as model inputs: decoded by several threads, in order, never more than a few at a time."""
+"""Load images as model inputs, batch by batch: several threads decode, and only a few images are in memory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from calibration.decoding import BadImageError, decode
 from calibration.preprocess import Inputs, Pixels, check_size, normalize, to_pixels
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
+from levit_edge.wording import printable
 
 AHEAD_PER_WORKER = 2
 UNKNOWN_CLASS = -1
@@ -26,22 +27,81 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Preprocessed images in order."""
+    """Preprocessed images, in the order of the items that were loaded.
 
-    inputs: Inputs  # [B, C, H, W], contiguous
-    pixels: Pixels  # [B, H, W, C], before rescaling and normalisation
-    class_index: npt.NDArray[np.int64]  # [B], UNKNOWN_CLASS where the model has no such class
+    ``skipped`` are the name and the reason of each image that was left out between the last image of the previous batch
+    and the first of the next one. The batches of one pass therefore list every image that was left out exactly once.
+    """
+
+    inputs: Inputs  # float32 [B, C, H, W], contiguous; writable, as torch.from_numpy wants it
+    pixels: Pixels  # uint8 [B, H, W, C], before rescaling and normalising
+    class_index: npt.NDArray[np.int64]  # [B], UNKNOWN_CLASS for an image without a class index
     names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
 
 
-def image_pixels(data: bytes, name: str, preprocessing: Preprocessing) -> Pixels:
-    """Decode, resize and crop one image file: uint8 [H, W, C]; raises BadImageError with its name."""
-    image = decode(data, name)
-    try:
-        return to_pixels(image, preprocessing)
-    except InputError as error:
-        raise BadImageError(name, str(error)) from error
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """The batches of some images. Every iteration starts from the first image.
+
+    It holds one batch and at most ``workers * AHEAD_PER_WORKER`` images more, however many items there are. Closing the
+    iterator ends its threads.
+
+    A bad image raises BadImageError; with ``skip_bad_images`` it is left out, logged, and listed in
+    :attr:`Batch.skipped`. If every image is bad, InputError is raised instead. Images of different sizes in one batch
+    raise InputError too.
+    """
+
+    image_set: ImageSet
+    items: tuple[ImageItem, ...]
+    preprocessing: Preprocessing
+    batch_size: int
+    workers: int
+    skip_bad_images: bool
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        group: list[tuple[ImageItem, Pixels]] = []
+        skipped: list[tuple[str, str]] = []
+        with closing(self._outcomes()) as outcomes:
+            for item, outcome in outcomes:
+                if isinstance(outcome, BadImageError):
+                    skipped.append(self._skip(outcome))
+                    continue
+                if len(group) == self.batch_size:  # only now is it known that no bad image comes directly behind it
+                    yield _batch(group, self.preprocessing, skipped)
+                    group, skipped = [], []
+                group.append((item, outcome))
+        if group:
+            yield _batch(group, self.preprocessing, skipped)
+        elif skipped:
+            name, reason = skipped[0]
+            raise InputError(f"none of the {len(skipped)} images could be read; image {printable(name)}: {reason}")
+
+    def _skip(self, error: BadImageError) -> tuple[str, str]:
+        if not self.skip_bad_images:
+            raise error
+        logger.warning("skipped: %s", error)
+        return error.name, error.reason
+
+    def _outcomes(self) -> Generator[tuple[ImageItem, Pixels | BadImageError], None, None]:
+        """What became of each item, in order. The threads work on the next few items in the meantime."""
+        waiting: deque[tuple[ImageItem, Future[Pixels | BadImageError]]] = deque()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="images")
+        try:
+            for item in self.items:
+                waiting.append((item, pool.submit(self._outcome, item)))
+                if len(waiting) == self.workers * AHEAD_PER_WORKER:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _outcome(self, item: ImageItem) -> Pixels | BadImageError:
+        try:
+            return image_pixels(self.image_set.read(item), item.name, self.preprocessing)
+        except BadImageError as error:
+            return error
 
 
 def load(
@@ -53,82 +113,37 @@ def load(
     workers: int = 2,
     skip_bad_images: bool = False,
 ) -> Loader:
-    """An iterable of batches over ``items``; the last batch may be smaller. See :class:`Loader`."""
+    """The batches of ``items``, to be iterated over; see :class:`Loader`. The last batch may be smaller.
+
+    Raises InputError when ``batch_size`` or ``workers`` is below 1.
+    """
     for field, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{field} is {value}; it must be at least 1")
     return Loader(image_set, tuple(items), preprocessing, batch_size, workers, skip_bad_images)
 
 
-class Loader:
-    """Batches in the order of the items, from the beginning at each iteration.
-
-    At most ``workers * AHEAD_PER_WORKER`` preprocessed images and one batch are held, however many items there are.
-    A bad image raises BadImageError; with ``skip_bad_images`` it is left out and (name, reason) is added to
-    ``skipped``, which belongs to the latest iteration. Closing the iterator stops the threads.
-    """
-
-    def __init__(
-        self,
-        image_set: ImageSet,
-        items: Sequence[ImageItem],
-        preprocessing: Preprocessing,
-        batch_size: int,
-        workers: int,
-        skip_bad_images: bool,
-    ) -> None:
-        self.skipped: list[tuple[str, str]] = []
-        self._image_set = image_set
-        self._items = items
-        self._preprocessing = preprocessing
-        self._batch_size = batch_size
-        self._workers = workers
-        self._skip_bad_images = skip_bad_images
-
-    def __iter__(self) -> Generator[Batch, None, None]:
-        self.skipped = []
-        group: list[tuple[ImageItem, Pixels]] = []
-        with closing(self._in_order()) as images:
-            for image in images:
-                group.append(image)
-                if len(group) == self._batch_size:
-                    yield _batch(group, self._preprocessing)
-                    group = []
-        if group:
-            yield _batch(group, self._preprocessing)
-
-    def _in_order(self) -> Generator[tuple[ImageItem, Pixels], None, None]:
-        waiting: deque[tuple[ImageItem, Future[Pixels]]] = deque()
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="images")
-        try:
-            for item in self._items:
-                waiting.append((item, pool.submit(self._pixels, item)))
-                if len(waiting) == self._workers * AHEAD_PER_WORKER:
-                    yield from self._finish(*waiting.popleft())
-            while waiting:
-                yield from self._finish(*waiting.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _pixels(self, item: ImageItem) -> Pixels:
-        return image_pixels(self._image_set.read(item), item.name, self._preprocessing)
-
-    def _finish(self, item: ImageItem, future: Future[Pixels]) -> Iterable[tuple[ImageItem, Pixels]]:
-        try:
-            return [(item, future.result())]
-        except BadImageError as error:
-            if not self._skip_bad_images:
-                raise
-            logger.warning("skipped: %s", error)
-            self.skipped.append((error.name, error.reason))
-            return []
+def image_pixels(data: bytes, name: str, preprocessing: Preprocessing) -> Pixels:
+    """Decode, resize and crop one image file: uint8 [H, W, C]. Raises BadImageError, which says ``name``."""
+    image = decode(data, name)
+    try:
+        return to_pixels(image, preprocessing)
+    except InputError as error:
+        raise BadImageError(name, str(error)) from error
 
 
-def _batch(group: Sequence[tuple[ImageItem, Pixels]], preprocessing: Preprocessing) -> Batch:
-    first = group[0][1]
+def _result(item: ImageItem, future: Future[Pixels | BadImageError]) -> tuple[ImageItem, Pixels | BadImageError]:
+    """The item and its outcome. A function, so that no variable keeps the image alive any longer."""
+    return item, future.result()
+
+
+def _batch(
+    group: Sequence[tuple[ImageItem, Pixels]], preprocessing: Preprocessing, skipped: Sequence[tuple[str, str]]
+) -> Batch:
+    size = group[0][1].shape[:2]
     for item, image in group:
-        check_size(image, first.shape[:2], f"image {item.name}")
+        check_size(image, size, f"image {item.name}")
     pixels = np.stack([image for _, image in group])  # [B, H, W, C]
     indices = [UNKNOWN_CLASS if item.class_index is None else item.class_index for item, _ in group]
     names = tuple(item.name for item, _ in group)
-    return Batch(normalize(pixels, preprocessing), pixels, np.array(indices, dtype=np.int64), names)
+    return Batch(normalize(pixels, preprocessing), pixels, np.array(indices, dtype=np.int64), names, tuple(skipped))

@@ -1,4 +1,4 @@
-"""Any Pillow image mode to 8-bit RGB or greyscale, by rules that are the same on every platform."""
+"""Convert an image of any Pillow mode to 8-bit RGB or greyscale, with the same result on every platform."""
 
 from __future__ import annotations
 
@@ -15,36 +15,32 @@ _MAX_16_BIT = 65535
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image as 8-bit RGB; of an animated or multi-page file, the frame that is loaded (the first).
+    """The image as 8-bit RGB. For an animated or multi-page file, the frame that is loaded, which is the first.
 
     - RGBA, LA, PA, and palette, greyscale or RGB with a transparent colour: composited on white.
-    - palette, 1-bit, greyscale, YCbCr, HSV: Pillow's conversion, which is exact or the standard formula.
-    - CMYK: Pillow's conversion, without colour profile.
-    - 16-bit greyscale (modes ``I;16*``, and ``I`` with values 0 to 65535): divided by 257 and rounded, so that the
-      full range stays the full range; no clipping and no dropping of the low byte.
-    - ``F``: 0 to 1 is scaled to 0 to 255, values up to 255 are taken as they are; both rounded.
+    - Palette, 1-bit, greyscale, YCbCr, HSV: Pillow's conversion, which is exact or uses the standard formula.
+    - CMYK: Pillow's conversion, without a colour profile.
+    - 16-bit greyscale (modes ``I;16*``, and ``I`` with values from 0 to 65535): divided by 257 and rounded, which maps
+      0 to 0 and 65535 to 255. Pillow itself would clip the values or drop the low byte.
+    - ``F``: values from 0 to 1 are multiplied by 255, values up to 255 stay; then they are rounded.
 
-    Wider integers, other floats and NaN raise InputError, for their range is unknown. EXIF orientation is not
-    applied: transformers does not apply it, and a model's accuracy is stated without it.
+    Wider integers, other floats and NaN raise InputError, because their range is not known. EXIF orientation is not
+    applied: transformers does not apply it either, and published accuracies are measured without it.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_to_8_bit(np.asarray(image)))
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
-        image = _on_white(image)
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def to_channels(image: Image.Image, num_channels: int) -> Image.Image:
-    """The image in mode RGB (3 channels) or L (1 channel, by the luma weights 0.299, 0.587, 0.114)."""
+    """The image in mode RGB (3 channels) or L (1 channel: 0.299 red + 0.587 green + 0.114 blue)."""
     rgb = to_rgb(image)
     return rgb if num_channels == 3 else rgb.convert("L")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
 
 
 def _to_8_bit(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

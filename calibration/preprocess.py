@@ -1,4 +1,4 @@
-"""From a PIL image to the model's input, with the semantics of transformers' LevitImageProcessor (PIL backend)."""
+"""Turn a PIL image into the model's input, exactly as transformers' LevitImageProcessor does with its PIL backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Inputs = npt.NDArray[np.float32]
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
-    """Convert to RGB (or grey), resize and centre crop: uint8 [height, width, channels]."""
+    """Convert to RGB or greyscale, resize, and crop the centre: uint8 [H, W, C], contiguous.
+
+    Raises InputError when the resized or cropped image would have too many pixels.
+    """
     image = to_channels(image, preprocessing.num_channels)
     if preprocessing.do_resize:
         height, width = resized_size((image.height, image.width), preprocessing)
@@ -33,10 +36,14 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
 
 
 def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """(height, width) after the resize of an image of ``size`` (height, width)."""
+    """The (height, width) to which an image of ``size`` (height, width) is resized.
+
+    Without a fixed size, the shorter side becomes ``shortest_edge`` * 256 / 224, the margin of the usual evaluation on
+    ImageNet, and the aspect ratio stays.
+    """
     if preprocessing.resize_to is not None:
         return preprocessing.resize_to
-    short = int((256 / 224) * cast("int", preprocessing.shortest_edge))  # one of the two is always set
+    short = int((256 / 224) * cast("int", preprocessing.shortest_edge))  # set whenever resize_to is not
     height, width = size
     if width <= height:
         return int(short * height / width), short
@@ -44,9 +51,10 @@ def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[i
 
 
 def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Cut ``size`` out of the middle of [H, W, C]; a side that is too short is padded with zeros around the middle.
+    """Cut ``size`` (height, width) out of the middle of uint8 [H, W, C]; a side that is too short is padded with zeros.
 
-    An odd remainder leaves the larger part after the crop, and the larger part of a padding before the image.
+    When an odd number of pixels is cut off, one more is cut after the crop than before it; when an odd number is
+    added, one more is added before the image than after it.
     """
     rows, row_start = _crop_axis(pixels.shape[0], size[0])
     columns, column_start = _crop_axis(pixels.shape[1], size[1])
@@ -59,7 +67,7 @@ def center_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def _crop_axis(length: int, target: int) -> tuple[slice, int]:
-    """What to take of one axis, and where it starts in the result."""
+    """Along one axis: which pixels to keep, and the position of the first of them in the result."""
     if length >= target:
         start = (length - target) // 2
         return slice(start, start + target), 0
@@ -67,9 +75,10 @@ def _crop_axis(length: int, target: int) -> tuple[slice, int]:
 
 
 def normalize(pixels: Pixels, preprocessing: Preprocessing) -> Inputs:
-    """Rescale and normalise uint8 [..., H, W, C] to contiguous float32 [..., C, H, W], for one image or a batch.
+    """Rescale and normalise uint8 [..., H, W, C], one image or a batch, to contiguous float32 [..., C, H, W].
 
-    There are only 256 values a channel, so each is computed once, in transformers' precision and order.
+    Each of the 256 values that a channel can have is computed once, with the precision and in the order of
+    transformers, and then looked up for every pixel.
     """
     *batch, height, width, channels = pixels.shape
     levels = _levels(preprocessing)  # [C, 256]
@@ -80,7 +89,7 @@ def normalize(pixels: Pixels, preprocessing: Preprocessing) -> Inputs:
 
 
 def _levels(preprocessing: Preprocessing) -> Inputs:
-    """The normalised value of each uint8 value in each channel: float32 [C, 256]."""
+    """What each uint8 value becomes in each channel: float32 [C, 256]."""
     values = np.tile(np.arange(256, dtype=np.float64), (preprocessing.num_channels, 1))
     if preprocessing.do_rescale:
         values = values * preprocessing.rescale_factor
@@ -93,7 +102,7 @@ def _levels(preprocessing: Preprocessing) -> Inputs:
 
 
 def check_size(pixels: Pixels, expected: tuple[int, int], what: str = "image") -> None:
-    """Raise InputError unless [..., H, W, C] has the (height, width) that the model takes."""
+    """Raise InputError about ``what`` unless ``pixels`` [..., H, W, C] have the ``expected`` (height, width)."""
     height, width = pixels.shape[-3:-1]
     if (height, width) != expected:
         raise InputError(

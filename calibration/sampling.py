@@ -1,4 +1,4 @@
-"""Which images calibrate the model: a class-balanced choice that a seed fixes for good."""
+"""Choose the images that calibrate the model: balanced over the classes, and fixed by a seed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _HASH_SCHEME = b"levit-edge calibration 1"
 
 
 def sample(items: Sequence[ImageItem], count: int, seed: int) -> tuple[ImageItem, ...]:
-    """``count`` images, in rounds of one from each class; every beginning of the result is balanced too.
+    """``count`` images: one of each class in turn, until there are enough. Images without a class count as one class.
 
-    Classes and the images in each are ordered by a SHA-256 of the seed and their name, so the choice depends on
-    names and seed alone: not on the order of ``items``, the Python version or the platform. Unlabelled images count
-    as one class.
+    So the first n of the result are balanced for every n. Classes, and the images of each, are taken in the order of a
+    SHA-256 of the seed and their name. The choice therefore depends on the names and the seed alone, not on the order
+    of ``items``, the Python version or the platform. Raises InputError for a ``count`` below 1 or above the number of
+    items.
     """
     if count < 1:
         raise InputError(f"sample count is {count}; it must be at least 1")
@@ -35,13 +36,17 @@ def sample(items: Sequence[ImageItem], count: int, seed: int) -> tuple[ImageItem
 
 
 def remainder(items: Sequence[ImageItem], sampled: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
-    """The items that were not sampled, in their order."""
+    """The ``items`` that are not in ``sampled``, in their order."""
     taken = {item.name for item in sampled}
     return tuple(item for item in items if item.name not in taken)
 
 
 def calibration_hash(image_set: ImageSet, items: Sequence[ImageItem], preprocessing: Preprocessing, seed: int) -> str:
-    """SHA-256 (hex) of everything that calibration sees: names and bytes of ``items`` in order, parameters, seed."""
+    """SHA-256 (hex) of all that calibration depends on.
+
+    That is the preprocessing, the seed, and the names and bytes of ``items`` in their order. Raises BadImageError for
+    an image that cannot be read.
+    """
     parameters = json.dumps(preprocessing.summary(), sort_keys=True).encode()
     digest = hashlib.sha256()
     for part in (_HASH_SCHEME, parameters, str(seed).encode()):

@@ -1,4 +1,4 @@
-"""Where image bytes come from: a folder, a zip file or a tar file, read at random and never unpacked."""
+"""Read single files from a folder, a zip file or a tar file, without unpacking the archive to disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
-from calibration.names import archive_name, printable
+from calibration.names import archive_name
 from levit_edge.errors import InputError
+from levit_edge.wording import printable
 
-# Limits against archives made to exhaust the machine. All of ImageNet's validation images stay far below them.
+# Limits against archives that are made to exhaust memory or disk. ImageNet's validation images stay far below them.
 MAX_ENTRIES = 2_000_000
 MAX_ENTRY_BYTES = 256 * 2**20
 MAX_TOTAL_BYTES = 64 * 2**30
-MAX_EXPANSION = 200  # unpacked bytes per packed byte, looked at from EXPANSION_FLOOR_BYTES on
+MAX_EXPANSION = 200  # unpacked bytes per packed byte; not checked below EXPANSION_FLOOR_BYTES
 EXPANSION_FLOOR_BYTES = 16 * 2**20
 
 READ_ERRORS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
@@ -31,7 +32,7 @@ _CHUNK_BYTES = 2**20
 
 
 class Store(Protocol):
-    """Named bytes. ``read`` may be called from several threads and raises one of READ_ERRORS."""
+    """Files with names. ``read`` may be called from several threads at once, and raises one of READ_ERRORS."""
 
     names: tuple[str, ...]
 
@@ -39,11 +40,11 @@ class Store(Protocol):
         """All bytes of one of ``names``."""
 
     def close(self) -> None:
-        """Give back open files."""
+        """Close what is open."""
 
 
 def open_store(path: Path) -> Store:
-    """The store for ``path``, chosen by what it is: a folder, ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``."""
+    """Open a folder, ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``; raises InputError for anything else."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -53,11 +54,11 @@ def open_store(path: Path) -> Store:
         return ZipStore(path)
     if name.endswith(_TAR_SUFFIXES):
         return TarStore(path)
-    raise InputError(f"{path}: not a form of image data; valid: a folder, .zip, {', '.join(_TAR_SUFFIXES)}")
+    raise InputError(f"{path}: not a data set; valid: a folder, .zip, {', '.join(_TAR_SUFFIXES)}")
 
 
 class FolderStore:
-    """Files below a folder; links are followed, each folder once."""
+    """The files in a folder and its subfolders. Links are followed; a folder that is reached twice is refused."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,7 +68,7 @@ class FolderStore:
             raise InputError(f"{path}: cannot be listed: {error.strerror or error}") from error
 
     def read(self, name: str) -> bytes:
-        """All bytes of one file; a pipe or a device is refused, for it might never end."""
+        """All bytes of one file. A pipe or a device is refused, because reading it might never end."""
         file = self._path / name
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -77,11 +78,11 @@ class FolderStore:
         return file.read_bytes()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file stays open."""
 
 
 class ZipStore:
-    """Entries of a zip file."""
+    """The entries of a zip file."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -97,7 +98,7 @@ class ZipStore:
         self.names = tuple(sorted(self._entries))
 
     def read(self, name: str) -> bytes:
-        """All bytes of one entry, its checksum verified."""
+        """All bytes of one entry; its checksum is verified."""
         with self._lock:
             return self._zip.read(self._entries[name])
 
@@ -107,7 +108,7 @@ class ZipStore:
 
 
 class TarStore:
-    """Members of a tar file; a gzip-compressed one is first expanded into an unnamed temporary file."""
+    """The members of a tar file. One compressed with gzip is first expanded into a temporary file without a name."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -130,12 +131,12 @@ class TarStore:
             return self._file.read(size)
 
     def close(self) -> None:
-        """Close the archive; a temporary copy vanishes with it."""
+        """Close the archive; that also deletes the temporary file."""
         self._file.close()
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Paths of all files below ``root``, with ``/`` separators."""
+    """The paths of all files below ``root``, relative to it, with ``/`` between their parts."""
     seen: set[str] = set()
     count = 0
     for folder, _, files in os.walk(root, followlinks=True, onerror=_raise):
@@ -155,7 +156,7 @@ def _raise(error: OSError) -> None:
 
 
 class _Budget:
-    """Adds up what an archive declares and refuses it at the first limit that is passed."""
+    """Adds up the sizes that an archive declares; raises InputError at the first limit that they exceed."""
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
@@ -203,7 +204,7 @@ def _refuse_zip_entry(info: zipfile.ZipInfo, path: Path) -> None:
 
 
 def _plain_tar(path: Path) -> IO[bytes]:
-    """The tar file open for random access; compression is recognised by content, not by suffix."""
+    """The uncompressed tar file, open for random access. Its content, not its suffix, tells if it is compressed."""
     with path.open("rb") as head:
         compressed = head.read(2) == b"\x1f\x8b"
     if not compressed:
@@ -229,13 +230,13 @@ def _expand(path: Path, plain: IO[bytes]) -> None:
 
 
 def _tar_spans(file: IO[bytes], path: Path) -> dict[str, tuple[int, int]]:
-    """Name → (offset, size) of every plain file, after checking that the archive is whole."""
+    """The (offset, size) of every file by its name, once the whole archive has been checked."""
     spans: dict[str, tuple[int, int]] = {}
     budget = _Budget(path)
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined] # tarfile would keep every header in memory
+                archive.members.clear()  # type: ignore[attr-defined] # else tarfile keeps every header in memory
                 name = archive_name(member.name, str(path))
                 if member.isdir():
                     continue
@@ -258,7 +259,10 @@ def _refuse_tar_member(member: tarfile.TarInfo, path: Path) -> None:
 
 
 def _check_tar_end(file: IO[bytes], offset: int, path: Path) -> None:
-    """A whole archive ends in zero blocks; tarfile itself stops silently at a cut or a damaged header."""
+    """Raise InputError unless a block of zeros follows the last member.
+
+    Without one the archive was cut off, or a header is damaged; tarfile stops at either without an error.
+    """
     file.seek(offset)
     if file.read(_TAR_BLOCK_BYTES) != bytes(_TAR_BLOCK_BYTES):
         raise InputError(f"{path}: the archive is damaged or ends early, near byte {offset}")

@@ -1,8 +1,7 @@
-"""From arguments to an exit code: every failure becomes one line on standard error."""
+"""The console script: run a command line, report every failure in one line on standard error, give an exit code."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -14,23 +13,23 @@ from typing import NoReturn
 import typer
 
 from levit_edge.cli.app import app
-from levit_edge.cli.output import discard_stdout, open_closed_streams
+from levit_edge.cli.console import discard_stdout, open_devnull, open_missing_streams
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 
 PROGRAM = "levit-edge"
 GLOBAL_FLAGS = ("--debug", "-v", "--verbose")
 INTERRUPTED = 130
-TERMINATED = 143  # as a shell reports a program that SIGTERM ended
-READER_GONE = 141  # as a shell reports a program that SIGPIPE ended
+TERMINATED = 143  # what a shell reports for a program that SIGTERM ended
+READER_GONE = 141  # what a shell reports for a program that SIGPIPE ended
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: what runs is undone and cleaned up, as after a Ctrl-C."""
+    """SIGTERM arrived. A KeyboardInterrupt, so that everything cleans up as it does after Ctrl-C."""
 
 
 def main() -> None:
-    """The console script."""
-    open_closed_streams()
+    """Run the command line of this process, and exit with its code."""
+    open_missing_streams()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     code = run(sys.argv[1:])
@@ -39,15 +38,15 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and give back its exit code; see the table of exit codes in the README."""
+    """Run one command line and return its exit code; the README lists the codes."""
     try:
         return _invoke(_global_flags_first(arguments))
     except typer.Exit as finished:
         return finished.exit_code
-    except BrokenPipeError:  # the reader of --help or --version left
+    except BrokenPipeError:  # the program that read --help or --version has ended
         discard_stdout()
         return READER_GONE
-    except (Exception, KeyboardInterrupt) as error:  # the last resort  # noqa: BLE001
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, one line  # noqa: BLE001
         if "--debug" in arguments and not isinstance(error, typer.TyperException):
             _complain(traceback.format_exc().rstrip())
         code, line = _explain(error)
@@ -56,27 +55,29 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    signal.signal(signal.SIGTERM, lambda *_: None)  # a second one does not disturb the cleaning up
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a second one must not interrupt the cleaning up
     raise Terminated
 
 
 def _invoke(arguments: list[str]) -> int:
-    """What ``typer`` does between parsing and its own error handling; the verbs return their exit code."""
+    """Parse and run, as ``typer`` does but without its error handling. Each verb returns its exit code."""
     command = typer.main.get_command(app)
     with command.make_context(PROGRAM, arguments) as context:
         return int(command.invoke(context) or 0)
 
 
 def _global_flags_first(arguments: Sequence[str]) -> list[str]:
-    """Global flags count wherever they stand before ``--``: people add ``--debug`` at the end of the last command."""
+    """Move the global flags to the front, where ``typer`` wants them; people add ``--debug`` at the end of a command.
+
+    What follows ``--`` stays where it is.
+    """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    head, tail = arguments[:end], arguments[end:]
-    flags = [argument for argument in head if argument in GLOBAL_FLAGS]
-    return [*flags, *(argument for argument in head if argument not in GLOBAL_FLAGS), *tail]
+    # sorted() is stable: within the flags, and within the rest, the order stays.
+    return [*sorted(arguments[:end], key=lambda argument: argument not in GLOBAL_FLAGS), *arguments[end:]]
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    """The exit code, and the reason in words."""
+    """The exit code for ``error``, and what to print about it."""
     if isinstance(error, Terminated):
         return TERMINATED, "terminated"
     if isinstance(error, KeyboardInterrupt):
@@ -96,8 +97,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _complain(text: str) -> None:
-    """Write to standard error, and go on without it when it is closed."""
+    """Print to standard error. Where that fails, because its reader has left, drop this and all later lines."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # stays open to the end  # noqa: PTH123, SIM115
+        sys.stderr = open_devnull()

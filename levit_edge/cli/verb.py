@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from levit_edge.cli.output import emit, emit_json
+from levit_edge.cli.console import emit, emit_json
 from levit_edge.cli.working import working
 from levit_edge.pipeline.options import Option, options_of
 from levit_edge.progress import Progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class Selection:
     def first(self, count: int) -> Batch:
         """The first ``count`` images that can be read, all of them if there are fewer."""
         loader = load(self.images, self.items, self.preprocessing, batch_size=count, skip_bad_images=self.skip_bad)
-        return next(iter(loader))
+        with closing(iter(loader)) as batches:
+            return next(batches)
 
     def spread(self, count: int) -> frozenset[str]:
         """The names of ``count`` images at equal distances, of all if there are fewer."""

@@ -1,4 +1,4 @@
-"""Streaming: right content, right order, little memory, both threads, clean end."""
+"""Loading: the right content in the right order, in little memory, with both threads, which end."""
 
 from __future__ import annotations
 
@@ -154,22 +154,49 @@ def _with_bad(tmp_path: Path, write: Write, files: dict[str, bytes]) -> Path:
 
 def test_a_bad_image_stops_with_its_name(tmp_path: Path, write: Write, files: dict[str, bytes]) -> None:
     with open_dataset(_with_bad(tmp_path, write, files)) as images:
-        seen: list[str] = []
-        with pytest.raises(BadImageError, match=r"^image cat/01\.png: damaged or cut short"):
-            for batch in load(images, images.items, SMALL):
-                seen.extend(batch.names)
-        assert seen == ["cat/00.png"]
-    assert not _image_threads()
+        later = images.items[2:]
+        for items, message, before in (
+            (images.items, r"^image cat/01\.png: damaged or cut short", 0),
+            (later, r"^image dog/02\.png: not an image", 2),  # the full batch before it waits for the next image
+        ):
+            seen: list[str] = []
+            with pytest.raises(BadImageError, match=message):
+                for batch in load(images, items, SMALL, batch_size=2):
+                    seen.extend(batch.names)
+            assert seen == [item.name for item in later[:before]]
+            assert not _image_threads()
 
 
 def test_bad_images_can_be_skipped_and_are_listed(tmp_path: Path, write: Write, files: dict[str, bytes]) -> None:
     with open_dataset(_with_bad(tmp_path, write, files)) as images:
         loader = load(images, images.items, SMALL, batch_size=3, skip_bad_images=True)
         for _ in range(2):
-            names = [name for batch in loader for name in batch.names]
+            batches = list(loader)
+            names = [name for batch in batches for name in batch.names]
             assert names == [name for name in sorted(files) if name not in ("cat/01.png", "dog/02.png")]
-            assert [name for name, _ in loader.skipped] == ["cat/01.png", "dog/02.png"]
-            assert "damaged" in loader.skipped[0][1]
+            skipped = [entry for batch in batches for entry in batch.skipped]
+            assert [name for name, _ in skipped] == ["cat/01.png", "dog/02.png"]
+            assert "damaged" in skipped[0][1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 100])
+def test_every_skipped_image_belongs_to_one_batch(
+    tmp_path: Path, write: Write, files: dict[str, bytes], batch_size: int
+) -> None:
+    good, bad = sorted(files)[2:6], [*sorted(files)[:2], *sorted(files)[6:]]
+    with open_dataset(write(tmp_path / "d", files | dict.fromkeys(bad, b"not an image"))) as images:
+        batches = list(load(images, images.items, SMALL, batch_size=batch_size, skip_bad_images=True))
+    assert [name for batch in batches for name in batch.names] == good
+    expected = [bad] if len(batches) == 1 else [bad[:2], *[[]] * (len(batches) - 2), bad[2:]]
+    assert [[name for name, _ in batch.skipped] for batch in batches] == expected
+
+
+def test_without_a_readable_image_there_is_an_error(tmp_path: Path, write: Write, files: dict[str, bytes]) -> None:
+    with open_dataset(write(tmp_path / "d", dict.fromkeys(files, b"not an image"))) as images:
+        loader = load(images, images.items, SMALL, skip_bad_images=True)
+        with pytest.raises(InputError, match=r"^none of the 12 images could be read; image cat/00\.png: not an image"):
+            list(loader)
+    assert not _image_threads()
 
 
 def test_an_image_that_cannot_be_converted_bears_its_name(encode: Encode) -> None:

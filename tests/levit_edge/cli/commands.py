@@ -111,7 +111,7 @@ class Pipeline:
 def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "levit_edge", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | environment, timeout=60
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | environment, timeout=300
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from levit_edge.cli.progress import LineProgress, stderr_progress
+from levit_edge.cli.console import LineProgress, stderr_progress
 from levit_edge.progress import QUIET, Progress
 
 
