@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,12 +19,11 @@ import numpy as np
 
 from benchmarks import host, stock
 from levit_edge.demo import demo_checkpoint
-from levit_edge.devices import Device, Kernel, open_device
+from levit_edge.devices import Device, Kernel, open_device, runtimes
 from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_names
 from levit_edge.errors import LevitEdgeError
 from levit_edge.pipeline.images import open_images
-from levit_edge.pipeline.load import load_subject
-from levit_edge.pipeline.on_device import runtimes
+from levit_edge.pipeline.load import load
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET
@@ -93,8 +91,7 @@ def _ours(dist: Path) -> list[Model]:
 def _stock(samples: int, folder: Path) -> tuple[list[Model], Image]:
     """The stock files, and the image to count on."""
     build = BuildOptions(samples=samples)
-    with ExitStack() as stack:
-        images = open_images(build, load_subject(build), True, stack)
+    with open_images(build, load(build), calibrates=True) as images:
         assert images.calibration is not None
         calibration = np.concatenate([batch.inputs for batch in images.calibration.batches(QUIET, "")])
     model = stock.Published(demo_checkpoint().model).eval()
@@ -129,7 +126,6 @@ def _rows(options: argparse.Namespace, folder: Path) -> list[Row]:
     work = []
     for cpu in cpu_names():
         device = open_device(f"qemu-arm64:{cpu}")
-        assert device is not None
         main = cpu == DEFAULT_CPU
         for model in (*ours, *stock_models) if main else ours:
             if model.target not in runtimes(device, ("onnx", "executorch")):
@@ -150,10 +146,13 @@ def page(where: host.Host, rows: Sequence[Row]) -> str:
         f"```\nlevit-edge device add qemu-arm64\nlevit-edge build --out dist\n{where.command}\n```",
         f"- Built with {versions}; counted in {', '.join(sorted({row.runtime for row in main}))}.",
         (
-            f"- Guest instructions between two marks around an inference, after two that warm up; the median of"
-            f" {COUNTED}. Counts are not times: they leave out caches and pipelines."
+            f"- A count is the number of guest instructions of one inference: the median of {COUNTED}, after two that"
+            " warm up. Counts are not times: they leave out caches and pipelines."
         ),
-        "- Spread: largest less smallest median of several guest processes, as a share of the median.",
+        (
+            "- Guests are the processes that counted a model. Spread is the largest of their counts less the smallest,"
+            " as a share of the median."
+        ),
         f"## {DEFAULT_CPU}",
         "\n".join(_table(main)),
         "## The other cores, levit-edge",
@@ -167,12 +166,12 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     yield "| core | runtime | model | precision | millions | guests | spread % | less than stock float |"
     yield "|---|---|---|---|---:|---:|---:|---:|"
     for row in rows:
-        twin = [
+        floats = [
             other.median
             for other in rows
             if (other.target, other.model, other.precision) == (row.target, "stock", "float32")
         ]
-        less = f"{twin[0] / row.median:.2f}x" if twin else "-"
+        less = f"{floats[0] / row.median:.2f}x" if floats else "-"
         spread = f"{row.spread_pct:.4f}" if len(row.instructions) > 1 else "-"
         core = row.device.partition(":")[2]
         count = f"{row.median / MILLION:.2f}"

@@ -10,10 +10,10 @@ import torch
 from benchmarks.entry import Entry
 from benchmarks.stock import Published
 from calibration import Batch
+from levit_edge.devices.local import WARMUP_ROUNDS
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.latency import LatencyStats, Speedup, measure, paired_speedup
-from levit_edge.pipeline.verify import WARMUP_ROUNDS, run_each
-from targets.target import Image
+from targets.target import Image, run_batch
 
 OURS = ("ours-onnxruntime-int8", "ours-executorch-int8")
 
@@ -28,7 +28,7 @@ class Row:
     speed_against: dict[str, Speedup]
 
 
-def float_twin(entry: Entry) -> str:
+def float_reference(entry: Entry) -> str:
     """Name of the float model of the same runtime, exported from the published model."""
     return f"stock-{entry.family}-float32"
 
@@ -40,23 +40,23 @@ def accuracies(model: Published, batches: Iterable[Batch], entries: Sequence[Ent
         with torch.no_grad():
             expected = model(torch.from_numpy(batch.inputs)).numpy()  # [B, classes]
         for entry in entries:
-            meters[entry.name].update(expected, run_each(entry.runner, batch.inputs), batch.class_index)
+            meters[entry.name].update(expected, run_batch(entry.runner, batch.inputs), batch.class_index)
     return {entry.name: meters[entry.name].result(runtime=entry.runner.runtime, executed=True) for entry in entries}
 
 
 def latencies(entries: Sequence[Entry], image: Image, runs: int) -> dict[str, LatencyStats]:
     """Every entry once in each of ``runs`` rounds, so that each ratio compares neighbours in time."""
-    runners = {entry.name: lambda entry=entry: entry.runner(image) for entry in entries}  # type: ignore[misc]
+    runners = {entry.name: lambda entry=entry: entry.runner(image) for entry in entries}
     return measure(runners, runs=runs, warmup=WARMUP_ROUNDS)
 
 
 def rows(entries: Sequence[Entry], accuracy: dict[str, Accuracy], latency: dict[str, LatencyStats]) -> list[Row]:
-    """One row for each entry, with its speed against its float twin and against both int8 models of ours."""
+    """One row for each entry, with its speed against its float reference and against both int8 models of ours."""
     found = []
     for entry in entries:
         against = {
             name: paired_speedup(latency[name], latency[entry.name])
-            for name in (float_twin(entry), *OURS)
+            for name in (float_reference(entry), *OURS)
             if name in latency and name != entry.name
         }
         found.append(Row(entry, accuracy[entry.name], latency[entry.name], against))

@@ -1,4 +1,4 @@
-"""The bundles of ``levit-edge build``: the int8 models and their float twins."""
+"""The bundles of ``levit-edge build``: the int8 models and their float references."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _entry(name: str, family: Family, precision: Precision, path: Path, how: str
         family=family,
         precision=precision,
         how=how,
-        runner=chosen.load(path, 1),
+        runner=chosen.backend.load(path, 1),
         size_bytes=file_size(path),
-        delegates=chosen.contents(path).delegates,
+        delegates=chosen.backend.contents(path).delegates,
     )

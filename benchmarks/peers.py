@@ -23,7 +23,7 @@ from calibration import Batch
 from levit_edge.demo import demo_checkpoint
 from levit_edge.errors import LevitEdgeError
 from levit_edge.pipeline.images import Images, Selection, open_images
-from levit_edge.pipeline.load import load_subject
+from levit_edge.pipeline.load import load
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET
@@ -71,10 +71,10 @@ def _inputs(selection: Selection) -> list[Batch]:
     return list(selection.batches(QUIET, ""))
 
 
-def _compare(options: argparse.Namespace, images: Images, folder: Path) -> str:
+def _compare(options: argparse.Namespace, images: Images, seed: int, folder: Path) -> str:
     assert images.calibration is not None and images.evaluation is not None
     calibration = np.concatenate([batch.inputs for batch in _inputs(images.calibration)])  # [samples, C, H, W]
-    model, entries, skipped = _build(options, calibration, images.seed, folder)
+    model, entries, skipped = _build(options, calibration, seed, folder)
     with _step("accuracy"):
         accuracy = accuracies(model, images.evaluation.batches(QUIET, ""), entries)
     with _step("latency"):
@@ -92,8 +92,8 @@ def main(argv: list[str] | None = None) -> int:
         build = BuildOptions(samples=options.samples, limit=options.images, runs=options.runs)
         with ExitStack() as stack, one_torch_thread():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            images = open_images(build, load_subject(build), True, stack)
-            page = _compare(options, images, folder)
+            images = stack.enter_context(open_images(build, load(build), calibrates=True))
+            page = _compare(options, images, build.seed, folder)
     except LevitEdgeError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.host import Host
-from benchmarks.measure import OURS, Row, float_twin
+from benchmarks.measure import OURS, Row, float_reference
 from levit_edge.metrics.latency import Speedup
 
 MB = 1e6
@@ -95,7 +95,7 @@ def _cells(row: Row) -> list[str]:
         f"{accuracy.agreement_pct:.1f}",
         "-" if accuracy.sqnr_db is None else f"{accuracy.sqnr_db:.1f}",
         f"{row.latency.median_ms:.2f}",
-        *(_speed(row.speed_against.get(name)) for name in (float_twin(entry), *OURS)),
+        *(_speed(row.speed_against.get(name)) for name in (float_reference(entry), *OURS)),
         f"{entry.size_bytes / MB:.2f}",
         "-" if entry.delegates is None else str(entry.delegates),
     ]

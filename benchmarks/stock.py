@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from benchmarks.entry import Entry, file_size
-from levit_edge.families.levit.model import AttentionCore, Levit
-from targets.ort import target as ort
+from levit_edge.families.levit.model import AttentionCore
+from targets.ort.run import OrtRunner
 from targets.target import INPUT_NAME, OUTPUT_NAME
-from targets.xnnpack import target as xnnpack
+from targets.xnnpack.contents import contents
+from targets.xnnpack.lower import lower
+from targets.xnnpack.run import XnnpackRunner
 
 Images = NDArray[np.float32]
 
@@ -29,7 +31,7 @@ class Published(nn.Module):
     The attention bias is gathered once, as the published implementations do in eval mode, and not in every run.
     """
 
-    def __init__(self, model: Levit) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = deepcopy(model)
         for block in self.model.modules():
@@ -86,7 +88,7 @@ def onnxruntime_entries(model: Published, images: Images, folder: Path) -> Itera
         family="onnxruntime",
         precision="float32",
         how="torch.onnx.export of the published model",
-        runner=ort.load(plain, 1),
+        runner=OrtRunner(plain, 1),
         size_bytes=file_size(plain),
     )
     _quantize_onnx(plain, images, integer)
@@ -96,7 +98,7 @@ def onnxruntime_entries(model: Published, images: Images, folder: Path) -> Itera
         family="onnxruntime",
         precision="int8",
         how="quant_pre_process, quantize_static: QDQ, U8 activations, S8 per-channel weights, min-max",
-        runner=ort.load(integer, 1),
+        runner=OrtRunner(integer, 1),
         size_bytes=file_size(integer),
     )
 
@@ -120,17 +122,17 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
     """Float program, then the XNNPACK quantizer's, both lowered with the XNNPACK partitioner."""
     plain, integer = folder / "stock.pte", folder / "stock.int8.pte"
     with torch.no_grad():
-        xnnpack.lower(torch.export.export(model, (torch.from_numpy(images[:1]),)), plain, False)
-        xnnpack.lower(_quantize_torch(model, images), integer, False)
+        lower(torch.export.export(model, (torch.from_numpy(images[:1]),)), plain, False)
+        lower(_quantize_torch(model, images), integer, False)
     yield Entry(
         name="stock-executorch-float32",
         title="ExecuTorch, stock",
         family="executorch",
         precision="float32",
         how="torch.export of the published model with its attention bias gathered once, XnnpackPartitioner",
-        runner=xnnpack.load(plain, 1),
+        runner=XnnpackRunner(plain, 1),
         size_bytes=file_size(plain),
-        delegates=xnnpack.contents(plain).delegates,
+        delegates=contents(plain).delegates,
     )
     yield Entry(
         name="stock-executorch-int8",
@@ -138,7 +140,7 @@ def executorch_entries(model: Published, images: Images, folder: Path) -> Iterab
         family="executorch",
         precision="int8",
         how="PT2E, XNNPACKQuantizer with get_symmetric_quantization_config(is_per_channel=True), XnnpackPartitioner",
-        runner=xnnpack.load(integer, 1),
+        runner=XnnpackRunner(integer, 1),
         size_bytes=file_size(integer),
-        delegates=xnnpack.contents(integer).delegates,
+        delegates=contents(integer).delegates,
     )

@@ -5,7 +5,6 @@ from calibration.decoding import BadImageError, decode
 from calibration.loader import UNKNOWN_CLASS, Batch, Loader, image_pixels, load
 from calibration.modes import to_rgb
 from calibration.preprocess import check_size, normalize, to_pixels
-from calibration.processor_config import default_preprocessing, preprocessing_from_hf
 from calibration.sampling import calibration_hash, remainder, sample
 
 __all__ = [
@@ -18,12 +17,10 @@ __all__ = [
     "calibration_hash",
     "check_size",
     "decode",
-    "default_preprocessing",
     "image_pixels",
     "load",
     "normalize",
     "open_dataset",
-    "preprocessing_from_hf",
     "remainder",
     "sample",
     "to_pixels",

@@ -1,4 +1,4 @@
-"""The steps of post-training quantization: trace, calibrate, quantize. Each takes and gives a whole program."""
+"""The steps of post-training quantization, each of them on a whole program: trace, calibrate, quantize."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
-from quantize.quantizer import LevitQuantizer
+from quantize.quantizer import SchemeQuantizer
 from quantize.recipes import Recipe
-from quantize.roles import role
+from quantize.roles import is_layer, layer_operands, role, source
 from quantize.scheme import Role, Scheme
 from quantize.statistics import Histogram, observe
 
-# Only ever needed by an integer tensor, and these stay float on every target.
+# Float between operators on every target: a histogram is needed only where a layer reads one of them.
 _NEVER_STORED = {Role.SCORES, Role.BIASED_SCORES, None}
 
-# Where each node comes from, told with paths of this machine and addresses of this process.
+# Where each node comes from: they hold paths of this machine and addresses of this process.
 _ORIGINS = ("from_node", "stack_trace")
 
 
 def trace(model: nn.Module, image: Tensor) -> ExportedProgram:
-    """The exported program of ``model`` for inputs shaped like ``image`` [1, C, H, W]."""
+    """The exported program of ``model`` for inputs shaped like ``image`` [1, C, H, W].
+
+    Operators that overwrite their input are replaced by those that do not.
+    """
     with torch.no_grad():
         program = torch.export.export(model, (image,))
+    if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in program.graph.nodes):
+        program = program.run_decompositions({})  # only replaces them: nothing is decomposed
     for node in program.graph.nodes:
         for origin in _ORIGINS:
             node.meta.pop(origin, None)
@@ -34,25 +40,32 @@ def trace(model: nn.Module, image: Tensor) -> ExportedProgram:
 
 
 def calibrate(program: ExportedProgram, batches: Iterable[Tensor]) -> Mapping[str, Histogram]:
-    """Histograms of every tensor that a target may store, over float32 batches [B, C, H, W], by node name.
+    """Histograms of every tensor that a target may store or a layer reads, by node name.
+
+    ``batches`` are float32 [B, C, H, W]; images run one at a time, and their order does not matter.
 
     Raises ValueError when there is no batch or an image makes the model produce NaN or infinity.
     """
     module = program.module()
-    names = [node.name for node in module.graph.nodes if role(node) not in _NEVER_STORED]
+    _fuse_conv_bn_(module)  # as prepare_pt2e does: a layer gives what its BatchNorm gave
+    _fuse_linear_bn_(module)
+    nodes = module.graph.nodes
+    read = {source(layer_operands(node)[0]) for node in nodes if is_layer(node)}
+    names = [node.name for node in nodes if node in read or role(node) not in _NEVER_STORED]
     return observe(module, names, batches)
 
 
 def quantize(
     program: ExportedProgram, image: Tensor, recipe: Recipe, scheme: Scheme, histograms: Mapping[str, Histogram]
 ) -> ExportedProgram:
-    """The program with explicit quantize and dequantize operators, as ``recipe`` and the target's ``scheme`` want it.
+    """``program`` with explicit quantize and dequantize operators, as ``recipe`` and the target's ``scheme`` ask.
 
-    A recipe without int8 gives the program back as it is; one with int8 weights only needs no histograms.
+    ``histograms`` come from :func:`calibrate`; a recipe that quantizes only weights needs none. A recipe without int8
+    gives the program back as it is. Raises InputError when the recipe keeps float what the scheme requires as integers.
     """
     if recipe.weights != "int8":
         return program
-    quantizer = LevitQuantizer(
+    quantizer = SchemeQuantizer(
         recipe.scheme(scheme),
         histograms,
         activation_range=recipe.activation_range,
@@ -65,7 +78,7 @@ def quantize(
 
 
 def _drop_unused(module: GraphModule) -> None:
-    """Forget the float weights that integers have replaced: a program carries every parameter of its module."""
+    """Delete the float weights that integers have replaced: a program would carry every parameter of its module."""
     used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     for name in {**dict(module.named_parameters()), **dict(module.named_buffers())}:
         if name not in used:

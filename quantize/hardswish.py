@@ -1,7 +1,7 @@
 """Hardswish without floats: ``6 * hardswish(x) = x * min(max(x + 3, 0), 6)`` as one integer add and one multiply.
 
-The clamp is the saturation of the gate's integer type, whose range is set to exactly [0, 6]; the factor 6 is taken
-out of the weight of the layer that follows. (Hardswish: Howard et al. 2019, arXiv:1905.02244, section 5.2.)
+The gate's integer type saturates, and its range is set to exactly [0, 6]: that is the clamp. The weight of the layer
+that follows is divided by 6. (Hardswish: Howard et al. 2019, arXiv:1905.02244, section 5.2.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Set
 import torch
 from torch import Tensor, fx
 
-from quantize.roles import LAYERS, aten, is_move, role, source
+from quantize.roles import aten, is_layer, layer_operands, mark, readers, role, source
 from quantize.scheme import Role
 
 GATE_SHIFT = 3.0
@@ -19,28 +19,15 @@ GATE_MAX = 6.0
 
 
 def constant_value(model: fx.GraphModule, node: fx.Node) -> Tensor:
-    """The tensor behind a get_attr node."""
+    """The tensor that a get_attr node reads."""
     owner, _, name = str(node.target).rpartition(".")
     value = getattr(model.get_submodule(owner), name)
     assert isinstance(value, Tensor)
     return value
 
 
-def _following_layers(node: fx.Node) -> list[fx.Node] | None:
-    """The layers that consume ``node`` (through moves), or None if anything else does."""
-    found: list[fx.Node] = []
-    for user in node.users:
-        if user.target in LAYERS:
-            found.append(user)
-        elif is_move(user) and (below := _following_layers(user)) is not None:
-            found += below
-        else:
-            return None
-    return found
-
-
 def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
-    weight = layer.all_input_nodes[1]
+    _, weight, _ = layer_operands(layer)
     name = f"{weight.name}_scaled"
     model.register_buffer(name, constant_value(model, weight).detach() * factor)
     with model.graph.inserting_before(layer):
@@ -52,17 +39,18 @@ def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
 def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
     """Rewrite, in place, each Hardswish between stored tensors; returns {name of its product: name of the Hardswish}.
 
-    The program computes Hardswish only once the gate is quantized over [0, 6].
+    The new nodes are marked as GATE and HARDSWISH. The program computes a Hardswish again only when the gate is
+    quantized over [0, 6].
     """
     renamed: dict[str, str] = {}
     if not {Role.GATE, Role.HARDSWISH} <= stored:
-        return renamed  # the gate's clamp is its saturation: without it there is no such form
+        return renamed  # only an integer gate saturates
     for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
         x = node.all_input_nodes[0]
-        layers = _following_layers(node)
-        if role(source(x)) not in stored or layers is None:
+        layers = readers(node)
+        if role(source(x)) not in stored or not all(is_layer(layer) for layer in layers):
             continue
-        name = f"{node.name}_shift"  # one constant each: PT2E folds constants one by one
+        name = f"{node.name}_shift"  # a constant for each: PT2E folds them one by one
         model.register_buffer(name, torch.tensor([GATE_SHIFT]))
         with model.graph.inserting_before(node):
             shift = model.graph.get_attr(name)
@@ -71,6 +59,8 @@ def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
         shift.meta["val"] = node.meta["val"].new_empty(1)
         gate.meta.update(node.meta)
         product.meta.update(node.meta)
+        mark(gate, Role.GATE)
+        mark(product, Role.HARDSWISH)
         node.replace_all_uses_with(product)
         model.graph.erase_node(node)
         for layer in layers:

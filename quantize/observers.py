@@ -1,6 +1,6 @@
-"""The two PT2E observers: activations read the shared histograms, weights search their own range.
+"""The two PT2E observers: one chooses the range of an activation from its histogram, one that of a weight.
 
-Neither watches the prepared program run: the quantizer hands them what they need before it is converted.
+Neither needs the prepared program to run: the quantizer hands them a histogram or a weight before the conversion.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from quantize.statistics import Histogram
 
 WEIGHT_MAX = 127
 TINY = 2.0**-100  # below it a scale would not be a normal float32
-INTEGER_BIAS_MAX = 2.0**30  # half of int32: the other half is room for the products
+INTEGER_BIAS_MAX = 2.0**30  # half of int32; the other half is for the products that are added to it
 _WEIGHT_FRACTIONS = torch.linspace(0.5, 1.0, 51, dtype=torch.float64)
 
 
@@ -30,7 +30,7 @@ class _PresetObserver(ObserverBase):
 
 
 class ActivationObserver(_PresetObserver):
-    """Per-tensor affine parameters from ``histogram``, or ``fixed`` ones."""
+    """Per-tensor affine parameters: ``fixed``, or else chosen from ``histogram``."""
 
     method: RangeMethod = "mse"
     histogram: Histogram | None = None
@@ -46,7 +46,10 @@ class ActivationObserver(_PresetObserver):
 
 
 def weight_scale(weight: Tensor, method: RangeMethod) -> Tensor:
-    """Symmetric scale of each output channel (axis 0): float32 [C_out]; ``mse`` searches clipped ranges."""
+    """Symmetric scale of each output channel (axis 0) of ``weight`` [C_out, ...]: float32 [C_out].
+
+    ``minmax`` covers the largest weight; ``mse`` takes the clipped range with the least squared error.
+    """
     rows = weight.detach().double().flatten(1)  # [C_out, fan_in]
     peak = rows.abs().amax(dim=1)
     peak = torch.where(peak > 0, peak, torch.ones_like(peak)).clamp_min(TINY)
@@ -62,10 +65,10 @@ def weight_scale(weight: Tensor, method: RangeMethod) -> Tensor:
 
 
 def bias_floor(bias: Tensor, activation_scale: float) -> Tensor:
-    """Least weight scale of each channel for which the integer bias fits: float32 [C_out].
+    """The least scale of each channel's weights for which its integer bias fits: float32 [C_out].
 
-    Integer kernels add ``bias / (s_x * s_w)`` as int32. Folding a BatchNorm leaves channels whose weights are nearly
-    zero beside a bias of ordinary size; with a scale that fits such weights the bias overflows, silently.
+    Integer kernels add ``bias / (s_x * s_w)`` as int32. Folding a BatchNorm can leave a channel whose weights are
+    nearly zero and whose bias is not; a scale that suits such weights makes the bias overflow without a warning.
     """
     return (bias.detach().abs() / (activation_scale * INTEGER_BIAS_MAX)).float()
 

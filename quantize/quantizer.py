@@ -1,7 +1,8 @@
-"""The one PT2E quantizer: it annotates an exported FusedLevit for a target's :class:`Scheme`.
+"""The one PT2E quantizer: it annotates an exported program for a target's :class:`Scheme`.
 
 The annotation is by tensor: each stored role gets a quantize/dequantize pair behind its producer, moves (view,
-permute, …) share the parameters of what they move, and everything else stays float.
+permute, …) share the parameters of what they move, and everything else stays float. A layer computes in integers when
+its input is stored, or is quantized on the way into the layer; then its weight is quantized too, otherwise nothing is.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, Edge
 from quantize.hardswish import GATE_MAX, constant_value, split_hardswish
 from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.ranges import QParams, RangeMethod
-from quantize.roles import LAYERS, is_constant, is_move, role, source
-from quantize.scheme import Role, Scheme
+from quantize.roles import is_constant, is_layer, is_move, layer_operands, role, source
+from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
 from quantize.statistics import Histogram, merged
+
+# Where these stay float, a layer that reads one gets it quantized. A tensor of any other role stays float only because
+# the recipe or the target wants it so, and then the layer that reads it computes in float, too.
+_FLOAT_BETWEEN_OPERATORS = ATTENTION_INSIDE | {Role.RESIDUAL, None}
 
 _DTYPES = {"int8": torch.int8, "uint8": torch.uint8}
 
@@ -37,8 +42,13 @@ def _bias_qparams(observers: list[ObserverOrFakeQuantize]) -> tuple[Tensor, Tens
     return scale, torch.zeros_like(scale, dtype=torch.int64)
 
 
-class LevitQuantizer(Quantizer):
-    """Annotates for ``scheme``; ranges come from ``histograms`` (by node name), one entry per stored tensor."""
+def _is_head_bias(bias: Tensor) -> bool:
+    """True for an attention bias [heads, N_q, N_k] that has a scale for each head; a mask of -inf has none."""
+    return bias.dim() == 3 and bool(bias.isfinite().all())
+
+
+class SchemeQuantizer(Quantizer):
+    """Annotates for ``scheme``, with ranges from ``histograms``: by node name, one for each tensor to be quantized."""
 
     def __init__(
         self,
@@ -76,7 +86,7 @@ class LevitQuantizer(Quantizer):
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         for node in model.graph.nodes:
-            inputs, output = self._inputs(node), self._output(node)
+            inputs, output = self._inputs(model, node), self._output(node)
             if inputs or output is not None:
                 node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(inputs, output, _annotated=True)
         return model
@@ -89,30 +99,27 @@ class LevitQuantizer(Quantizer):
             return SharedQuantizationSpec(node.all_input_nodes[0])
         return self._activation if role(node) in self.scheme.stored else None
 
-    def _inputs(self, node: fx.Node) -> dict[fx.Node, QuantizationSpecBase | None]:
-        if node.op != "call_function":
-            return {}
-        if node.target in LAYERS:
+    def _inputs(self, model: fx.GraphModule, node: fx.Node) -> dict[fx.Node, QuantizationSpecBase | None]:
+        if is_layer(node):
             return self._layer_inputs(node)
-        specs: dict[fx.Node, QuantizationSpecBase | None] = {}
-        for arg in node.all_input_nodes:
-            if is_constant(arg) and role(node) is Role.GATE:
-                specs[arg] = self._activation
-            elif is_constant(arg) and self.scheme.constant_bias == "weight":
-                specs[arg] = self._weight
-        return specs
+        constants = [operand for operand in node.all_input_nodes if is_constant(operand)]
+        if role(node) is Role.GATE:
+            return dict.fromkeys(constants, self._activation)
+        if role(node) is Role.BIASED_SCORES and self.scheme.constant_bias == "weight":
+            return {bias: self._weight for bias in constants if _is_head_bias(constant_value(model, bias))}
+        return {}
 
     def _layer_inputs(self, node: fx.Node) -> dict[fx.Node, QuantizationSpecBase | None]:
-        x, weight, bias = node.all_input_nodes
+        x, weight, bias = layer_operands(node)
         if self.weights_only:
             return {weight: self._weight}
         if self._is_stored(x):
             specs: dict[fx.Node, QuantizationSpecBase | None] = {x: SharedQuantizationSpec(x), weight: self._weight}
-        elif self.scheme.float_residual and role(source(x)) is Role.RESIDUAL:
+        elif self.scheme.float_residual and role(source(x)) in _FLOAT_BETWEEN_OPERATORS:
             specs = {x: self._activation, weight: self._weight}
         else:
             return {}
-        if self.scheme.integer_bias:
+        if self.scheme.integer_bias and bias is not None:
             specs[bias] = DerivedQuantizationSpec(
                 derived_from=[(x, node), (weight, node)],
                 derive_qparams_fn=_bias_qparams,
@@ -125,12 +132,12 @@ class LevitQuantizer(Quantizer):
         return specs
 
     def validate(self, model: fx.GraphModule) -> None:
-        """Nothing to check: :func:`quantize.roles.role` has refused unknown operators already."""
+        """Nothing to check: an operator that is not understood stays float."""
 
     def prepare_obs_or_fq_callback(
         self, model: fx.GraphModule, edge_or_node_to_obs_or_fq: dict[EdgeOrNode, ObserverOrFakeQuantize]
     ) -> None:
-        """Hand each observer its histogram or weight (PT2E calls this once the sharing groups are known)."""
+        """Hand each observer its histogram or weight. PT2E calls this when it knows which tensors share an observer."""
         groups: dict[int, list[fx.Node]] = {}
         observers: dict[int, ObserverOrFakeQuantize] = {}
         for place, observer in edge_or_node_to_obs_or_fq.items():
@@ -146,10 +153,15 @@ class LevitQuantizer(Quantizer):
 
     def _hand_floors(self, model: fx.GraphModule, observers: dict[EdgeOrNode, ObserverOrFakeQuantize]) -> None:
         for node in model.graph.nodes:
-            if node.target in LAYERS and (node.all_input_nodes[0], node) in observers:
-                x, weight, bias = node.all_input_nodes
-                scale = float(observers[(x, node)].calculate_qparams()[0])
-                observers[(weight, node)].floor = bias_floor(constant_value(model, bias), scale)
+            if not is_layer(node):
+                continue
+            x, weight, bias = layer_operands(node)
+            if bias is None or (x, node) not in observers:
+                continue
+            scale = float(observers[(x, node)].calculate_qparams()[0])
+            floor, observer = bias_floor(constant_value(model, bias), scale), observers[(weight, node)]
+            # layers that share a weight share its scales, too
+            observer.floor = floor if observer.floor is None else torch.maximum(observer.floor, floor)
 
     def _hand_histogram(self, model: fx.GraphModule, observer: ActivationObserver, nodes: list[fx.Node]) -> None:
         observer.method = self.activation_range

@@ -36,7 +36,6 @@ class Recipe:
     activation_range: RangeMethod = "mse"
     weight_range: RangeMethod = "minmax"
     keep_float: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ("coreml", "executorch", "onnx")
 
     def __post_init__(self) -> None:
         for field, allowed in _CHOICES.items():
@@ -53,8 +52,6 @@ class Recipe:
             raise InputError(f"recipe {self.name}: float16 weights need float16 activations, not {self.activations}")
         if self.keep_float and self.activations != "int8":
             raise InputError(f"recipe {self.name}: keep_float is for int8 activations, not {self.activations}")
-        if "float16" in (self.weights, self.activations):
-            object.__setattr__(self, "targets", ("coreml",))  # the only one that computes in float16
 
     @property
     def calibrates(self) -> bool:
@@ -63,11 +60,16 @@ class Recipe:
 
     @property
     def half(self) -> bool:
-        """True when float operators may compute in float16 (Core ML only)."""
+        """True when float operators may compute in float16, on a target that can."""
         return "float32" not in (self.weights, self.activations)
 
+    @property
+    def needs_float16(self) -> bool:
+        """True when the recipe is only for targets that compute in float16."""
+        return "float16" in (self.weights, self.activations)
+
     def settings(self) -> dict[str, Any]:
-        """Everything but the name, as JSON values."""
+        """Every field, as JSON values."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def scheme(self, scheme: Scheme) -> Scheme:
@@ -86,11 +88,11 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("int8", "int8", weights="int8", activations="int8"),
         Recipe("fp32", "fp32", weights="float32", activations="float32"),
-        Recipe("fp16", "fp16", weights="float16", activations="float16", targets=("coreml",)),
-        Recipe("w8a16", "w8a16", weights="int8", activations="float16", targets=("coreml",)),
+        Recipe("fp16", "fp16", weights="float16", activations="float16"),
+        Recipe("w8a16", "w8a16", weights="int8", activations="float16"),
     )
 }
-_FILE_KEYS = tuple(f.name for f in fields(Recipe) if f.name not in ("name", "targets"))
+_FILE_KEYS = tuple(f.name for f in fields(Recipe) if f.name != "name")
 
 
 def load_recipe(spec: str) -> Recipe:

@@ -1,4 +1,8 @@
-"""Which tensor of an exported FusedLevit is what: the one place that knows the operators of the graph."""
+"""What the tensors of an exported program are, told from the operators around them.
+
+A tensor has a role only where the graph proves it. Every other tensor, and every operator that is not named here, has
+none and stays float.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,16 @@ MOVES = (
     aten.unflatten.int,
     aten.permute.default,
     aten.transpose.int,
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.contiguous.default,
 )
+_PRODUCTS = (aten.bmm.default, aten.matmul.default)
+_ATTENTION = aten.scaled_dot_product_attention.default
+_ELEMENTWISE = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+_MARK = "quantize_role"
 
 
 def is_move(node: fx.Node) -> bool:
@@ -26,7 +39,36 @@ def is_move(node: fx.Node) -> bool:
 
 
 def is_constant(node: object) -> bool:
+    """True for a parameter or buffer of the program."""
     return isinstance(node, fx.Node) and node.op == "get_attr"
+
+
+def is_computed(node: object) -> bool:
+    """True for a tensor that depends on the input of the program."""
+    pending, seen = [node], set[object]()
+    while pending:
+        found = pending.pop()
+        if not isinstance(found, fx.Node) or found in seen:
+            continue
+        if found.op == "placeholder":
+            return True
+        seen.add(found)
+        pending += found.all_input_nodes
+    return False
+
+
+def is_layer(node: fx.Node) -> bool:
+    """True for a convolution or linear layer of a computed tensor, whose weight and bias (if any) are constants."""
+    if node.op != "call_function" or node.target not in LAYERS:
+        return False
+    x, *constants = node.all_input_nodes
+    return bool(constants) and all(is_constant(constant) for constant in constants) and is_computed(x)
+
+
+def layer_operands(layer: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node | None]:
+    """(input, weight, bias or None) of a layer."""
+    x, weight, *bias = layer.all_input_nodes
+    return x, weight, bias[0] if bias else None
 
 
 def source(node: fx.Node) -> fx.Node:
@@ -36,60 +78,105 @@ def source(node: fx.Node) -> fx.Node:
     return node
 
 
-def _sole_consumer(node: fx.Node) -> fx.Node | None:
-    """The only operator behind ``node``, looking through moves; None if there are several."""
-    while len(node.users) == 1:
-        node = next(iter(node.users))
-        if not is_move(node):
-            return node
-    return None
+def readers(node: fx.Node) -> list[fx.Node]:
+    """Every operator that reads ``node``, looking through moves; one entry for each way that leads there."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        found += readers(user) if is_move(user) else [user]
+    return found
 
 
-def _add_role(node: fx.Node) -> Role:
-    if not any(is_constant(arg) for arg in node.args):
-        return Role.RESIDUAL
-    consumer = _sole_consumer(node)
-    is_scores = consumer is not None and consumer.target == aten.softmax.int
-    return Role.BIASED_SCORES if is_scores else Role.GATE
+def mark(node: fx.Node, role: Role) -> None:
+    """Give ``node``, which the caller has put into the graph, a role that its operator alone would not prove."""
+    node.meta[_MARK] = role
 
 
-def _bmm_role(node: fx.Node) -> Role:
-    left = source(node.all_input_nodes[0])
-    return Role.CONTEXT if left.target == aten.softmax.int else Role.SCORES
+def _sole_reader(node: fx.Node) -> fx.Node | None:
+    found = readers(node)
+    return found[0] if len(found) == 1 else None
 
 
-def _layer_role(node: fx.Node) -> Role:
-    consumer = _sole_consumer(node)
-    if consumer is None:
+def _variable_operand(node: fx.Node | None) -> fx.Node | None:
+    """The computed operand of ``tensor + constant``, ``tensor * constant`` and the like; None for all other nodes."""
+    if node is None or node.target not in _ELEMENTWISE:
+        return None
+    left, right = (isinstance(operand, fx.Node) and is_computed(operand) for operand in node.args[:2])
+    return None if left == right else node.args[0 if left else 1]  # type: ignore[return-value]  # it is a node
+
+
+def _feeds_softmax(node: fx.Node) -> bool:
+    """True when only a softmax reads ``node``, after constants were added to it or multiplied with it."""
+    reader = _sole_reader(node)
+    while _variable_operand(reader) is not None:
+        assert reader is not None
+        reader = _sole_reader(reader)
+    return reader is not None and reader.target == aten.softmax.int
+
+
+def _product_role(node: fx.Node) -> Role | None:
+    """Of a matrix product: the scores in front of a softmax, or the sum of values that a softmax weights."""
+    if not all(is_computed(operand) for operand in node.args):
+        return None
+    if source(node.all_input_nodes[0]).target == aten.softmax.int:
+        return Role.CONTEXT
+    return Role.SCORES if _feeds_softmax(node) else None
+
+
+def _is_scores(node: fx.Node | None) -> bool:
+    """True for attention scores, also after constants were added to them or multiplied with them."""
+    while node is not None and source(node).target not in _PRODUCTS:
+        node = _variable_operand(source(node))
+    return node is not None and _product_role(source(node)) is Role.SCORES
+
+
+def _add_role(node: fx.Node) -> Role | None:
+    variable = _variable_operand(node)
+    if variable is not None:
+        return Role.BIASED_SCORES if _is_scores(variable) else None
+    return Role.RESIDUAL if all(is_computed(operand) for operand in node.args[:2]) else None
+
+
+def _mean_role(node: fx.Node) -> Role | None:
+    is_pooling = all(is_layer(reader) or reader.op == "output" for reader in readers(node))
+    return Role.POOLED if is_pooling else None
+
+
+def _layer_role(node: fx.Node) -> Role | None:
+    if not is_layer(node):
+        return None
+    reader = _sole_reader(node)
+    if reader is None:
         return Role.LAYER
-    if consumer.target == aten.bmm.default and _bmm_role(consumer) is Role.CONTEXT:
-        return Role.VALUES
-    if consumer.target == aten.add.Tensor:
-        return Role.BRANCH if _add_role(consumer) is Role.RESIDUAL else Role.LAYER
-    return Role.LOGITS if consumer.op == "output" else Role.LAYER
+    if reader.op == "output":
+        return Role.LOGITS
+    if reader.target == aten.add.Tensor and _add_role(reader) is Role.RESIDUAL:
+        return Role.BRANCH
+    is_product = reader.target in _PRODUCTS and _product_role(reader) is Role.CONTEXT
+    is_attention = reader.target == _ATTENTION and source(reader.args[2]) is node  # type: ignore[arg-type]
+    return Role.VALUES if is_product or is_attention else Role.LAYER
+
+
+_SIMPLE = {
+    aten.hardswish.default: Role.HARDSWISH,
+    aten.softmax.int: Role.SOFTMAX,
+    _ATTENTION: Role.CONTEXT,
+}
+_JUDGED = {
+    **dict.fromkeys(LAYERS, _layer_role),
+    **dict.fromkeys(_PRODUCTS, _product_role),
+    aten.add.Tensor: _add_role,
+    aten.mean.dim: _mean_role,
+}
 
 
 def role(node: fx.Node) -> Role | None:
-    """Role of the tensor that ``node`` produces; None for constants, moves and the output.
-
-    Raises ValueError for an operator that an exported FusedLevit does not have.
-    """
+    """Role of the tensor that ``node`` produces; None for constants, moves, the output and whatever is not proven."""
     if node.op == "placeholder":
-        return Role.IMAGE
-    if node.op != "call_function" or is_move(node):
+        return Role.IMAGE if any(is_layer(reader) for reader in readers(node)) else None
+    if node.op != "call_function" or not is_computed(node):
         return None
-    if node.target in LAYERS:
-        return _layer_role(node)
-    if node.target == aten.add.Tensor:
-        return _add_role(node)
-    if node.target == aten.bmm.default:
-        return _bmm_role(node)
-    simple = {
-        aten.hardswish.default: Role.HARDSWISH,
-        aten.mul.Tensor: Role.HARDSWISH,
-        aten.softmax.int: Role.SOFTMAX,
-        aten.mean.dim: Role.POOLED,
-    }
-    if node.target in simple:
-        return simple[node.target]
-    raise ValueError(f"operator {node.target} of node {node.name} is not one that a fused LeViT has")
+    if _MARK in node.meta or node.target in _SIMPLE:
+        found: Role = node.meta.get(_MARK) or _SIMPLE[node.target]
+        return found
+    judge = _JUDGED.get(node.target)
+    return None if judge is None else judge(node)

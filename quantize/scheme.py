@@ -1,4 +1,4 @@
-"""What a target wants of the quantized program: one frozen record per target, read by one quantizer."""
+"""What a target wants of the quantized program: one frozen record per target, which the quantizer obeys."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from typing import Literal
 
 
 class Role(StrEnum):
-    """What a tensor of the fused LeViT is, which decides whether a target stores it as an integer."""
+    """What a tensor is, as far as the graph proves it; it decides whether a target stores the tensor as an integer.
+
+    A tensor without a role, such as the output of a LayerNorm or a GELU, stays float.
+    """
 
     IMAGE = "image"
     LAYER = "layer"  # output of a convolution or linear layer
-    BRANCH = "branch"  # the layer whose output is added to the residual stream
-    VALUES = "values"  # the linear layer that gives v
+    BRANCH = "branch"  # output of a layer that is only added to the residual stream
+    VALUES = "values"  # output of a layer that gives only the v of an attention
     SCORES = "scores"  # q @ k
     BIASED_SCORES = "biased_scores"  # scores + attention bias
     SOFTMAX = "softmax"
     CONTEXT = "context"  # softmax @ v
     GATE = "gate"  # x + 3, saturated to [0, 6], where Hardswish is written as a product
     HARDSWISH = "hardswish"
-    RESIDUAL = "residual"  # x + block(x)
-    POOLED = "pooled"
+    RESIDUAL = "residual"  # x + block(x): the sum of two computed tensors
+    POOLED = "pooled"  # a mean that only layers read
     LOGITS = "logits"
 
 
@@ -29,8 +32,8 @@ class Role(StrEnum):
 # 1/256 that integer softmax kernels want. The scores feed nothing but softmax.
 ATTENTION_INSIDE = frozenset({Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Role.CONTEXT})
 
-# No norm stands between LeViT's residual additions, so an integer stream rounds anew at each of them, at the scale of
-# the widest channel. Its sums stay float, and are quantized only on their way into a layer.
+# An integer residual stream would be rounded at each addition, with the scale of its widest channel. Its sums stay
+# float, and are quantized only on their way into a layer.
 RESIDUAL_STREAM = frozenset({Role.RESIDUAL, Role.BRANCH})
 
 
@@ -40,10 +43,10 @@ class Scheme:
 
     ``activation_dtype`` is the storage of activations: affine, per-tensor, the whole 8-bit range. Weights are always
     int8, symmetric, per-channel, -127..127. ``stored`` are the roles that are integers between operators, ``required``
-    those of them that a recipe may not keep float. ``float_residual``: the residual stream is float, and integer only
-    where a layer reads it. ``integer_bias``: layer biases are int32 with scale s_x * s_w (else float, quantized by the
-    backend). ``constant_bias``: the attention bias is float or int8 per head. ``hardswish``:
-    computed in float, or as a saturating integer add and a multiply.
+    those of them that a recipe may not keep float. ``float_residual``: the residual stream and all else that is float
+    between operators is quantized where a layer reads it (else that layer computes in float). ``integer_bias``: layer
+    biases are int32 with scale s_x * s_w (else float, quantized by the backend). ``constant_bias``: the attention bias
+    is float, or int8 per head. ``hardswish``: computed in float, or as a saturating integer add and a multiply.
     """
 
     activation_dtype: Literal["int8", "uint8"]

@@ -1,4 +1,4 @@
-"""What the calibration images showed: one histogram per float tensor of the program, gathered once for all targets."""
+"""One histogram for each tensor of the program, gathered once over the calibration images for all targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINS = 1 << 14
 class Histogram:
     """Counts over [-limit, limit) in BINS equal bins, each without its upper edge; ``limit`` is a power of two.
 
-    When a value falls outside, the limit doubles and pairs of bins merge, which moves no count across an edge: the
+    When a value falls outside, the limit doubles and pairs of bins merge. That moves no count across an edge, so the
     result does not depend on the order of the images.
     """
 

@@ -1,4 +1,4 @@
-"""Keeping what native code prints from the user: libraries in C++ write to the file descriptors and ask nobody."""
+"""Keeping the output of native libraries away from the user: C++ code writes straight to the file descriptors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ logger = logging.getLogger(__name__)
 
 _STDOUT, _STDERR = 1, 2
 
-# ExecuTorch looks for an ARM core's identity on every machine and says so on standard error when it finds none; it also
-# tells when its number of threads is set.
-_NOISE = re.compile(rb"\[cpuinfo_utils\.cpp:\d+\]|\[threadpool\.cpp:\d+\] Resetting threadpool")
-
 
 @contextmanager
-def hushed_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2 meanwhile, for the block that first loads a native runtime.
+def hushed_stderr(noise: re.Pattern[bytes]) -> Iterator[None]:
+    """Keep the lines that match ``noise`` from standard error; for the block that first loads a native runtime.
 
-    Afterwards known noise is logged at debug level and every other line is written to standard error after all.
+    Whatever is written to file descriptor 2 inside the block is held back. At its end, the noise goes to the log at
+    debug level, and every other line goes to standard error.
     """
     with tempfile.TemporaryFile() as held:
         try:
@@ -32,14 +29,18 @@ def hushed_stderr() -> Iterator[None]:
                 yield
         finally:
             held.seek(0)
-            _pass_on(held.read().splitlines(keepends=True))
+            for line in held.readlines():
+                if noise.match(line):
+                    logger.debug("%s", line.decode(errors="replace").strip())
+                else:
+                    os.write(_STDERR, line)
 
 
 @contextmanager
 def clean_stdout(*, show: bool) -> Iterator[None]:
-    """Let nothing that others print meanwhile, from Python or from native code, reach standard output.
+    """Keep standard output empty inside the block, so that the answer written after it stands there alone.
 
-    ``show`` sends it to standard error, otherwise it is dropped. What is for standard output is written afterwards.
+    What Python and native code print meanwhile goes to standard error where ``show`` is set, and is dropped otherwise.
     """
     with open(os.devnull, "w", encoding="utf-8") as sink:  # noqa: PTH123
         python, descriptor = (sys.stderr, _STDERR) if show else (sink, sink.fileno())
@@ -49,6 +50,7 @@ def clean_stdout(*, show: bool) -> Iterator[None]:
 
 @contextmanager
 def _redirected(descriptor: int, to: int) -> Iterator[None]:
+    """Let everything written to ``descriptor`` go to the descriptor ``to`` inside the block."""
     _flush()
     before = os.dup(descriptor)
     try:
@@ -61,16 +63,8 @@ def _redirected(descriptor: int, to: int) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Empty the buffers of Python and of C, so that each line lands where it belonged when it was written."""
+    """Empty the buffers of Python and of C, so that each line reaches the descriptor it was written for."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     ctypes.CDLL(None).fflush(None)
-
-
-def _pass_on(lines: list[bytes]) -> None:
-    for line in lines:
-        if _NOISE.match(line):
-            logger.debug("%s", line.decode(errors="replace").strip())
-        else:
-            os.write(_STDERR, line)

@@ -1,53 +1,14 @@
-"""The targets by name: one dict."""
+"""The targets by name: one dict, whose rows live in the folders of the targets."""
 
 from __future__ import annotations
 
 from levit_edge.errors import InputError
-from targets.coreml import target as mlprogram
-from targets.coreml import verify as mlcheck
+from targets.coreml import target as coreml
 from targets.ort import target as ort
 from targets.target import Target
 from targets.xnnpack import target as xnnpack
 
-TARGETS: dict[str, Target] = {
-    target.name: target
-    for target in (
-        Target(
-            name="executorch",
-            model_file="model.pte",
-            reference_file="model.fp32.pte",
-            scheme=xnnpack.SCHEME,
-            lower=xnnpack.lower,
-            load=xnnpack.load,
-            contents=xnnpack.contents,
-            packages=("executorch",),
-            options={"backend": "xnnpack"},
-        ),
-        Target(
-            name="coreml",
-            model_file="model.mlpackage",
-            reference_file="model.fp32.mlpackage",
-            scheme=mlprogram.SCHEME,
-            lower=mlprogram.lower,
-            load=mlprogram.load,
-            contents=mlprogram.contents,
-            packages=("coremltools",),
-            options={"minimum_deployment_target": mlprogram.MINIMUM_DEPLOYMENT_TARGET},
-            verify=mlcheck.verify,
-        ),
-        Target(
-            name="onnx",
-            model_file="model.onnx",
-            reference_file="model.fp32.onnx",
-            scheme=ort.SCHEME,
-            lower=ort.lower,
-            load=ort.load,
-            contents=ort.contents,
-            packages=("onnx", "onnxscript", "onnxruntime"),
-            options={"opset": str(ort.OPSET)},
-        ),
-    )
-}
+TARGETS: dict[str, Target] = {row.name: row for row in (xnnpack.TARGET, coreml.TARGET, ort.TARGET)}
 
 
 def target(name: str) -> Target:

@@ -1,20 +1,24 @@
-"""What every target is to the flow: a record of names, a scheme and a few functions."""
+"""A target as the flow sees it: one frozen record, which imports without torch."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.export import ExportedProgram
 
 from levit_edge.report.answers import OperatorRow, Placement, Precision
 from quantize.scheme import Scheme
+
+if TYPE_CHECKING:  # importing torch takes seconds, and much that reads the records does without it
+    from torch.export import ExportedProgram
+
+    from targets.program.tap import Layer
 
 Image = NDArray[np.float32]
 Logits = NDArray[np.float32]
@@ -35,6 +39,20 @@ class Runner(Protocol):
     def __call__(self, image: Image) -> Logits: ...
 
 
+@runtime_checkable
+class BatchRunner(Protocol):
+    """A runner that takes many images at once: float32 [B, C, H, W] -> [B, classes]."""
+
+    def batch(self, images: Image) -> Logits: ...
+
+
+def run_batch(runner: Callable[[Image], Logits] | BatchRunner, images: Image) -> Logits:
+    """float32 [B, C, H, W] -> [B, classes]: all images at once where the runner can, else one at a time."""
+    if isinstance(runner, BatchRunner):
+        return runner.batch(images)
+    return np.concatenate([runner(images[index : index + 1]) for index in range(len(images))])
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a model file holds, read from disk. ``delegates`` is None where the runtime has no such thing."""
@@ -48,8 +66,10 @@ class Contents:
         return sum(row.count for row in self.operators if row.precision == precision)
 
     @property
-    def fallback_ops(self) -> int:
-        """Number of operators outside the delegate or the fused kernels."""
+    def fallback_ops(self) -> int | None:
+        """Number of operators outside every delegate; None where the runtime has no delegates."""
+        if self.delegates is None:
+            return None
         return sum(row.count for row in self.operators if row.placement == "fallback")
 
 
@@ -63,27 +83,62 @@ def operator_rows(operators: Iterable[tuple[str, Precision, Placement]]) -> tupl
 
 
 @dataclass(frozen=True)
-class Target:
-    """One row of the registry.
+class Backend:
+    """The functions of a target. They need torch and the target's own packages.
 
     ``lower(program, path, half)`` writes the model file (``half``: float operators compute in float16); its bytes
-    depend on nothing but its arguments. ``load(path, threads)`` gives a runner and raises MissingComponentError where
-    a package is absent. ``contents(path)`` reads the model file back. ``packages`` are the distributions that do it.
-    ``verify(path, program, half, images)``, where the file can be read that closely, raises LevitEdgeError unless it
-    holds the constants of the program and computes its layers; ``images`` are float32 [B, C, H, W].
+    depend on nothing but its arguments. ``load(path, threads)`` gives a runner, and ``contents(path)`` reads the model
+    file back; both raise InputError for a damaged file, and ``load`` raises MissingComponentError where the machine
+    lacks a part of the runtime.
+
+    ``tap(path, image)`` gives every layer of the file as its runtime computes it on one image, float32 [1, C, H, W];
+    None where the file cannot be read that closely. ``load_for_tap(path, threads)`` gives the runner whose layers
+    ``tap`` shows; None where it is that of ``load``.
+
+    ``verify(path, program, half, images)`` raises LevitEdgeError unless the file holds the constants of the program and
+    computes its layers; ``images`` are float32 [B, C, H, W]. None where only the logits can be compared.
+    """
+
+    lower: Callable[[ExportedProgram, Path, bool], None]
+    load: Callable[[Path, int], Runner]
+    contents: Callable[[Path], Contents]
+    tap: Callable[[Path, Image], tuple[Layer, ...]] | None = None
+    load_for_tap: Callable[[Path, int], Runner] | None = None
+    verify: Callable[[Path, ExportedProgram, bool, Image], None] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row of the registry: everything that belongs to this target and to no other.
+
+    ``runtime`` is what runs its files, as devices call it (``onnxruntime``). ``builds_with`` and ``runs_with`` are the
+    distributions that write and that run the model file. ``executes_on`` names the operating systems
+    (``platform.system()``) whose machines execute it, empty for all, and ``elsewhere`` says what happens on the others.
+    ``float16``: it can compute float operators in float16, which the 16-bit recipes need. ``limits`` are default limits
+    by recipe and name of the limit, where they depend on the target. ``options`` are facts for the manifest.
+    ``load_backend`` imports the functions.
     """
 
     name: str
     model_file: str
     reference_file: str
     scheme: Scheme
-    lower: Callable[[ExportedProgram, Path, bool], None]
-    load: Callable[[Path, int], Runner]
-    contents: Callable[[Path], Contents]
-    packages: tuple[str, ...]
-    options: dict[str, str]
-    verify: Callable[[Path, ExportedProgram, bool, Image], None] | None = None
+    runtime: str
+    builds_with: tuple[str, ...]
+    runs_with: tuple[str, ...]
+    load_backend: Callable[[], Backend]
+    executes_on: tuple[str, ...] = ()
+    elsewhere: str = ""
+    float16: bool = False
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def backend(self) -> Backend:
+        """The functions, which are imported now."""
+        return self.load_backend()
 
     def versions(self) -> dict[str, str]:
-        """Installed versions of ``packages`` and torch."""
-        return {name: metadata.version(name) for name in ("torch", "torchao", *self.packages)}
+        """Installed versions of torch, torchao and all that builds and runs the target."""
+        names = dict.fromkeys(("torch", "torchao", *self.builds_with, *self.runs_with))
+        return {name: metadata.version(name) for name in names}

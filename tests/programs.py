@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from levit_edge.families.levit.checkpoint import from_module
 from levit_edge.families.levit.config import LevitConfig
 from levit_edge.families.levit.fuse import FusedLevit, fuse
+from levit_edge.families.load import from_module
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
 from quantize.statistics import Histogram

@@ -3,6 +3,8 @@
 The same inputs give the same bytes. From the root of a clone:
 
     python -m tools.make_demo_assets --checkpoint CHECKPOINT.safetensors --train TRAIN.zip --test TEST.zip
+
+Other weights need another ``levit_edge.demo.DEMO_SHA256``; the tests of the demo show it.
 """
 
 from __future__ import annotations

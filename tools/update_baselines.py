@@ -1,6 +1,6 @@
 """Write the baselines of the regression tests from the report of a demo build.
 
-From the root of a clone, on an otherwise idle machine to which the emulated device has been added:
+From the root of a clone, on an otherwise idle machine to which the device ``qemu-arm64`` has been added:
 
     levit-edge build --device qemu-arm64 --out dist && python -m tools.update_baselines dist/report.json
 
@@ -17,16 +17,16 @@ from typing import Any
 
 from levit_edge.bundle.files import write_json
 from levit_edge.errors import InputError
-from levit_edge.metrics.instructions import ArmInstructions
 from levit_edge.report.schema import Report, TargetReport, load_report
 
 BASELINES = Path(__file__).parents[1] / "tests" / "baselines"
 
 
 def baseline(entry: TargetReport) -> dict[str, Any]:
-    """What the regression tests compare of one target.
+    """The figures of one target that the regression tests compare.
 
-    ``speedup`` is None where nothing was executed, ``arm64`` where no instructions were counted.
+    ``speedup`` is None where nothing was executed; ``devices`` has the instructions of every device that counted them.
+    Raises InputError for a target without accuracy.
     """
     accuracy, delegation = entry.accuracy, entry.delegation
     if accuracy is None or delegation is None:
@@ -45,33 +45,32 @@ def baseline(entry: TargetReport) -> dict[str, Any]:
         "delegation": delegation.model_dump(),
         "size_ratio": entry.size_ratio,
         "speedup": None if entry.latency is None else entry.latency.speedup,
-        "arm64": None if entry.latency is None else _counted(entry.latency.arm64),
+        "devices": {
+            name: found.instructions.model_dump(include={"runtime", "fp32_instructions", "instructions"})
+            for name, found in entry.devices.items()
+            if found.instructions is not None
+        },
     }
 
 
-def _counted(arm64: ArmInstructions | None) -> dict[str, Any] | None:
-    if arm64 is None:
-        return None
-    return arm64.model_dump(include={"device", "runtime", "fp32_instructions", "instructions"})
-
-
 def update(report: Report, folder: Path) -> list[Path]:
-    """Write one file for each target of ``report``; gives back their paths.
+    """Write one file for each target of ``report``; returns their paths.
 
-    Raises InputError, before anything is written, for a report without accuracy, and for one without the instructions
-    that a file in ``folder`` has.
+    Raises InputError, before anything is written, for a report without accuracy, and for one that lacks instructions
+    which a file in ``folder`` has.
     """
     content = {folder / f"{name}.json": baseline(entry) for name, entry in report.targets.items()}
     for path, value in content.items():
-        _keep_count(path, value)
+        _check_devices(path, value)
     for path, value in content.items():
         write_json(path, value)
     return list(content)
 
 
-def _keep_count(path: Path, value: dict[str, Any]) -> None:
-    if value["arm64"] is None and path.exists() and json.loads(path.read_text(encoding="utf-8"))["arm64"] is not None:
-        raise InputError(f"{path} has a count of instructions, the report has none: build with --device qemu-arm64")
+def _check_devices(path: Path, value: dict[str, Any]) -> None:
+    before = json.loads(path.read_text(encoding="utf-8"))["devices"] if path.exists() else {}
+    for name in before.keys() - value["devices"].keys():
+        raise InputError(f"{path} has instructions of {name}, the report has none: build with --device {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Bundles: what lies in one, and how it is published whole or not at all."""
+"""Bundles: what lies in one, and how a build is published whole or not at all."""

@@ -13,12 +13,12 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _RENAME_SWAP = 2
 
-# The kernel, the C library or the file system does not know the call; the caller then takes the longer way.
+# The kernel, the C library or the file system cannot do it; the caller then renames one after the other.
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swap two existing names on one file system. False when this system cannot; OSError when the swap itself fails."""
+    """Swap two existing names on one file system; False when this system cannot. Raises OSError when the swap fails."""
     call = _system_call()
     if call is None:
         return False

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from levit_edge.errors import InputError
+from levit_edge.wording import validation_reason
 
 _READ_BYTES = 1 << 20
 
-# What the user can do about each disk error. Anything else is a fault of the program and keeps its traceback.
+# What the user can do about each disk error. Any other error is a bug, and keeps its traceback.
 _DISK_ERRORS = {
     errno.ENOSPC: "no space left on the disk; free some, or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space, or choose another folder",
@@ -34,7 +37,7 @@ _DISK_ERRORS = {
 
 @contextmanager
 def clear_os_errors(path: Path) -> Iterator[None]:
-    """Turn the disk errors a user can mend into one-line InputErrors about ``path``; others pass unchanged.
+    """Turn the disk errors that a user can fix into one-line InputErrors about ``path``; others pass unchanged.
 
     An error about a file outside ``path`` names that file instead.
     """
@@ -54,7 +57,10 @@ def _culprit(error: OSError, path: Path) -> Path:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write the whole file or leave what was there: a temporary file beside it, flushed to disk, then renamed."""
+    """Write the whole file or leave what was there: a temporary file beside it, flushed to disk, then renamed.
+
+    Raises InputError for the disk errors that a user can fix.
+    """
     staged = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     with clear_os_errors(path):
         try:
@@ -79,8 +85,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """The one JSON layout of this project: two spaces, keys in the order given, no NaN, a final newline."""
+    """The JSON layout of every file: two spaces, keys in the order given, a final newline. ValueError for NaN."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def schema_reason(error: ValidationError, kind: str, version: int) -> str:
+    """The end of a message about a JSON file: why it is not ``kind``, such as "a report", in schema ``version``."""
+    for problem in error.errors():
+        if problem["loc"] == ("schema_version",):
+            return f"has schema_version {problem['input']!r}; this levit-edge reads {version}: build it again"
+    reason = validation_reason(error)
+    return reason if error.errors()[0]["type"] == "json_invalid" else f"is not {kind}: {reason}"
 
 
 def fsync_path(path: Path) -> None:
@@ -109,8 +124,8 @@ def sha256_file(path: Path) -> str:
 def sha256_tree(folder: Path) -> str:
     """One SHA-256 for a folder such as ``model.mlpackage``: over the sorted lines ``sha256  relative name``.
 
-    The same as ``sha256sum`` of the listing that ``sha256sum`` itself prints for those files in that order. Times,
-    permissions and empty folders do not count.
+    It equals ``sha256sum`` of the listing that ``sha256sum`` prints for those files in that order. Times, permissions
+    and empty folders do not count.
     """
     digest = hashlib.sha256()
     for name, path in files_below(folder):

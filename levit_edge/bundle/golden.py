@@ -1,4 +1,4 @@
-"""``golden.npz``: a few images, the tensors they become and the logits they give, for an app's own test.
+"""``golden.npz``: a few images, their input tensors and the logits expected for them, for an app to test itself with.
 
 Arrays: ``pixels`` uint8 [N, H, W, C] after resize and crop, ``inputs`` float32 [N, C, H, W] after normalisation,
 ``logits`` float32 [N, K], ``names`` [N] of the images, ``runtime`` that produced the logits (a scalar text).
@@ -56,7 +56,10 @@ def write_golden(
     names: Sequence[str],
     runtime: str,
 ) -> Path:
-    """Write ``golden.npz`` into ``folder``; the same content gives the same bytes on any day."""
+    """Write ``golden.npz`` into ``folder``; the same content gives the same bytes on any day.
+
+    Raises ValueError when the arrays do not fit each other.
+    """
     golden = Golden(pixels, inputs, logits, tuple(names), runtime)
     arrays = {field: np.ascontiguousarray(getattr(golden, field)) for field in _FORMS}
     path = folder / GOLDEN_NAME
@@ -79,7 +82,7 @@ def read_golden(folder: Path) -> Golden:
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An npz archive without compression and without the time of day."""
+    """An npz archive without compression, and with a fixed time stamp so that its bytes repeat."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():

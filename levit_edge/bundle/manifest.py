@@ -4,46 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
-from levit_edge.bundle.files import clear_os_errors, files_below, json_text, sha256_file, write_text
-from levit_edge.bundle.golden import GOLDEN_NAME, Golden, read_golden, write_golden
+from levit_edge.bundle.files import (
+    clear_os_errors,
+    files_below,
+    json_text,
+    schema_reason,
+    sha256_file,
+    write_text,
+)
+from levit_edge.bundle.publish import BUNDLE_MARKER, settle
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
+from levit_edge.record import Record
+from levit_edge.wording import listed
 
 SCHEMA_VERSION: Literal[1] = 1
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME = BUNDLE_MARKER
 PROGRAM_NAME = "program.pt2"  # the quantized program in torch that the model file was lowered from
-OPTIONAL = ".pt2"  # need not travel to the device
-
-__all__ = [
-    "GOLDEN_NAME",
-    "MANIFEST_NAME",
-    "PROGRAM_NAME",
-    "SCHEMA_VERSION",
-    "Bundle",
-    "CalibrationInfo",
-    "Golden",
-    "Manifest",
-    "ModelInfo",
-    "RecipeInfo",
-    "TensorSpec",
-    "open_bundle",
-    "read_golden",
-    "write_golden",
-    "write_manifest",
-]
-
-
-def _hidden(name: str) -> bool:
-    """True for what desktops leave in folders, such as .DS_Store."""
-    return name.rpartition("/")[2].startswith(".")
+OPTIONAL = ".pt2"  # files that the device does not need, so a bundle may come without them
 
 
 def _inside(name: str) -> str:
-    """Only a relative path with slashes that stays in the bundle."""
+    """``name`` if it is a relative path with slashes that stays in the bundle; ValueError otherwise."""
     parts = name.split("/")
     if "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{name!r} is not a relative path inside the bundle")
@@ -54,11 +40,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModelInfo(_Entry):
+class ModelInfo(Record):
     """The checkpoint that the bundle was built from; ``sha256`` covers its weights."""
 
     variant: str
@@ -67,8 +49,8 @@ class ModelInfo(_Entry):
     parameters: int = Field(ge=0)
 
 
-class TensorSpec(_Entry):
-    """One input or output. ``layout`` names the dimensions (``NCHW``, ``NC``); ``range`` is (low, high), as usual."""
+class TensorSpec(Record):
+    """One input or output. ``layout`` names the dimensions (``NCHW``, ``NC``); ``range`` is (low, high)."""
 
     name: str = Field(min_length=1)
     dtype: str
@@ -77,14 +59,14 @@ class TensorSpec(_Entry):
     range: tuple[float, float] | None = None
 
 
-class RecipeInfo(_Entry):
-    """The recipe by name, and everything it was set to."""
+class RecipeInfo(Record):
+    """The recipe by name, and all of its settings."""
 
     name: str
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class CalibrationInfo(_Entry):
+class CalibrationInfo(Record):
     """The images that chose the scales; ``sha256`` covers them and the preprocessing."""
 
     source: str
@@ -93,8 +75,8 @@ class CalibrationInfo(_Entry):
     samples: int = Field(ge=0)
 
 
-class Manifest(_Entry):
-    """``manifest.json``. ``files`` has the SHA-256 of every file in the bundle but the manifest itself."""
+class Manifest(Record):
+    """``manifest.json``. ``files`` has the SHA-256 of every file in the bundle except the manifest itself."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     target: str
@@ -125,7 +107,7 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The built model: a file, or a folder for Core ML."""
+        """The built model: a file, or a folder for a target whose format is one."""
         return self.path / self.manifest.model_file
 
     @property
@@ -136,22 +118,27 @@ class Bundle:
     def verify(self) -> None:
         """InputError that names the files which are missing, changed or not listed in the manifest."""
         with clear_os_errors(self.path):
-            found = {name: path for name, path in files_below(self.path) if name != MANIFEST_NAME and not _hidden(name)}
-            listed = self.manifest.files
+            # Desktops leave hidden files such as .DS_Store in every folder; they are no part of the bundle.
+            found = {name: path for name, path in files_below(self.path) if not path.name.startswith(".")}
+            found.pop(MANIFEST_NAME, None)
+            expected = self.manifest.files
             problems = {
-                "missing": sorted(name for name in listed.keys() - found.keys() if not name.endswith(OPTIONAL)),
+                "missing": sorted(name for name in expected.keys() - found.keys() if not name.endswith(OPTIONAL)),
                 "changed": sorted(
-                    name for name in listed.keys() & found.keys() if listed[name] != sha256_file(found[name])
+                    name for name in expected.keys() & found.keys() if expected[name] != sha256_file(found[name])
                 ),
-                "not in the manifest": sorted(found.keys() - listed.keys()),
+                "not in the manifest": sorted(found.keys() - expected.keys()),
             }
-        if any(problems.values()):
-            text = "; ".join(f"{problem}: {_shorten(names)}" for problem, names in problems.items() if names)
+        text = "; ".join(f"{problem}: {listed(names)}" for problem, names in problems.items() if names)
+        if text:
             raise InputError(f"{self.path} is not the bundle that was built: {text}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write ``manifest.json`` with the hash of every other file in ``folder``; gives back what was written."""
+    """Write ``manifest.json`` with the hash of every other file in ``folder``; returns the manifest as written.
+
+    Raises ValueError when the model or its reference is not in ``folder``.
+    """
     with clear_os_errors(folder):
         hashes = {name: sha256_file(path) for name, path in files_below(folder) if name != MANIFEST_NAME}
     for name in (manifest.model_file, manifest.reference_file):
@@ -163,7 +150,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle's manifest; InputError when ``path`` is missing, no bundle, or written by another schema."""
+    """Read a bundle's manifest; InputError when ``path`` is missing, no bundle, or written by another schema.
+
+    Completes a publication that a killed build left unfinished (:func:`levit_edge.bundle.publish.settle`).
+    """
+    settle(path.absolute().parent)
     if not path.exists():
         raise InputError(f"{path} does not exist; name the folder of a bundle, such as dist/onnx")
     manifest = path / MANIFEST_NAME
@@ -176,20 +167,4 @@ def open_bundle(path: Path) -> Bundle:
     except UnicodeDecodeError:
         raise InputError(f"{manifest} is not UTF-8 text") from None
     except ValidationError as error:
-        raise InputError(f"{manifest} {_reason(error)}") from None
-
-
-def _shorten(names: list[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
-def _reason(error: ValidationError) -> str:
-    problems = error.errors()
-    schema: Any = next((problem for problem in problems if problem["loc"] == ("schema_version",)), None)
-    if schema is not None:
-        return f"has schema_version {schema['input']!r}; this levit-edge reads {SCHEMA_VERSION}: build it again"
-    if problems[0]["type"] == "json_invalid":
-        return f"is not JSON: {problems[0]['msg']}"
-    place = ".".join(str(part) for part in problems[0]["loc"])
-    return f"is not the manifest of a bundle: {place}: {problems[0]['msg']}"
+        raise InputError(f"{manifest} {schema_reason(error, 'the manifest of a bundle', SCHEMA_VERSION)}") from None

@@ -1,7 +1,8 @@
-"""Publishing a build: everything is made in a hidden folder and swapped in at the end, under a lock.
+"""Publishing a build: everything is made in a hidden folder and takes its place at the end, under a lock.
 
-A build that fails leaves what was there before. A build that is killed leaves, for each entry, the previous one or the
-new one, whole; what it left of its staging folder goes away when the next build into the same folder starts.
+A build that fails leaves what was there before. A build that is killed leaves the whole previous build or the whole new
+one; if it is killed while it publishes, ``report.json`` is missing until the next build or reader has completed the
+publication (see :mod:`levit_edge.bundle.journal`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from levit_edge.bundle.atomic_swap import exchange
+from levit_edge.bundle import journal
 from levit_edge.bundle.files import clear_os_errors, fsync_path
 from levit_edge.errors import InputError
 
@@ -25,32 +26,46 @@ LOCK_NAME = ".levit-edge.lock"
 BUNDLE_MARKER = "manifest.json"
 _STAGING = ".levit-tmp-"
 _ASIDE = ".levit-old-"
+_PUBLISHING_S = 10.0  # how long a reader waits for a build that publishes right now, which takes milliseconds
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def staged_outputs(out: Path, *, bundles: Iterable[str] = (), timeout_s: float = 0) -> Iterator[Path]:
-    """A hidden folder inside ``out`` to build in; on success each of its entries replaces its namesake in ``out``.
+    """A hidden folder inside ``out`` to build in; on success all of its entries replace their namesakes in ``out``.
 
-    Bundles (folders) are swapped in first, single files such as ``report.json`` last; anything else in ``out`` is left
-    alone. ``bundles`` names the folders that will come, so that a clash is found before the work and not after it.
-    Holds the lock of ``out`` throughout (see :func:`lock_directory`).
+    They are replaced all together or not at all; anything else in ``out`` is left alone. ``bundles`` names the folders
+    that will come, so that a clash is found before the work and not after it. Holds the lock of ``out`` throughout.
+    Raises InputError as :func:`lock_directory` and :func:`check_replaceable` do, and for the disk errors that a user
+    can fix.
     """
     out = out.absolute()
-    with _staging(out, "build", timeout_s, [out / name for name in bundles]) as staging:
-        yield staging
-        entries = sorted(staging.iterdir(), key=lambda entry: (entry.is_file(), entry.name))
-        _publish([(entry, out / entry.name) for entry in entries])
+    with lock_directory(out, timeout_s=timeout_s):
+        _clear_up(out)
+        for name in bundles:
+            check_replaceable(out / name)
+        token = secrets.token_hex(4)
+        staging, aside = out / f".build{_STAGING}{token}", out / f".build{_ASIDE}{token}"
+        staging.mkdir()
+        try:
+            yield staging
+            _publish(out, staging, aside)
+        finally:
+            if not (out / journal.JOURNAL_NAME).exists():  # else its folders are still needed
+                shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(staging, ignore_errors=True)
 
 
-@contextmanager
-def staged_directory(target: Path, *, timeout_s: float = 0) -> Iterator[Path]:
-    """A hidden folder beside ``target`` that takes its place on success. Holds the lock of the parent folder."""
-    target = target.absolute()
-    with _staging(target.parent, target.name, timeout_s, [target]) as staging:
-        yield staging
-        _publish([(staging, target)])
+def settle(out: Path) -> None:
+    """Complete the publication that a killed build left in ``out``; call it before anything in ``out`` is read.
+
+    Costs one look at the disk when there is none. Raises InputError when another build is publishing and does not end,
+    or when ``out`` cannot be written.
+    """
+    if (out / journal.JOURNAL_NAME).exists():
+        with lock_directory(out, timeout_s=_PUBLISHING_S):
+            _clear_up(out)
 
 
 @contextmanager
@@ -95,70 +110,26 @@ def check_replaceable(target: Path) -> None:
     raise InputError(f"{target} is {kind}; it is left alone: move it away or choose another --out")
 
 
-@contextmanager
-def _staging(parent: Path, name: str, timeout_s: float, bundles: Sequence[Path]) -> Iterator[Path]:
-    with lock_directory(parent, timeout_s=timeout_s):
-        recover(parent)
-        for bundle in bundles:
-            check_replaceable(bundle)
-        staging = parent / f".{name}{_STAGING}{secrets.token_hex(4)}"
-        staging.mkdir()
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def _publish(moves: Sequence[tuple[Path, Path]]) -> None:
-    for source, target in moves:
+def _publish(out: Path, staging: Path, aside: Path) -> None:
+    for source in staging.iterdir():
+        target = out / source.name
         if source.is_dir():
             check_replaceable(target)
         elif target.is_dir():
             raise InputError(f"{target} is a folder where the build writes a file; move it away")
-    for source, _ in moves:
-        _flush(source)
-    for source, target in moves:
-        swap_in(source, target)
-        fsync_path(target.parent)
+    for path in staging.rglob("*"):
+        fsync_path(path)
+    fsync_path(staging)
+    aside.mkdir()
+    journal.carry_out(out, journal.plan(staging, aside))
 
 
-def swap_in(source: Path, target: Path) -> None:
-    """Put ``source`` in the place of ``target`` (same file system); a replaced folder's content is deleted after.
-
-    One atomic step for files and wherever the kernel can exchange two names. Elsewhere the old folder steps aside
-    first, and :func:`recover` puts it back if the process ends before the new one is in place.
-    """
-    if not (source.is_dir() and target.exists()):
-        source.replace(target)
-    elif exchange(source, target):
-        shutil.rmtree(source)
-    else:
-        aside = target.with_name(f".{target.name}{_ASIDE}{secrets.token_hex(4)}")
-        target.rename(aside)
-        try:
-            source.rename(target)
-        except BaseException:
-            aside.rename(target)
-            raise
-        shutil.rmtree(aside)
-
-
-def recover(parent: Path) -> None:
-    """Clear up after builds into ``parent`` that were killed. Call it only while holding the lock of ``parent``."""
-    for aside in sorted(parent.glob(f".*{_ASIDE}*/")):
-        target = parent / aside.name[1:].rpartition(_ASIDE)[0]
-        if not target.exists():
-            logger.warning("a build was killed while it replaced %s; the previous one is put back", target)
-            aside.rename(target)
-    for leftover in sorted([*parent.glob(f".*{_STAGING}*/"), *parent.glob(f".*{_ASIDE}*/")]):
+def _clear_up(out: Path) -> None:
+    """Finish or remove what killed builds left in ``out``, whose lock is held."""
+    journal.finish(out)
+    for leftover in sorted([*out.glob(f".*{_STAGING}*/"), *out.glob(f".*{_ASIDE}*/")]):
         logger.info("removing %s, left by a build that was killed", leftover)
         shutil.rmtree(leftover)
-
-
-def _flush(path: Path) -> None:
-    for entry in path.rglob("*") if path.is_dir() else ():
-        fsync_path(entry)
-    fsync_path(path)
 
 
 def _make_folder(folder: Path) -> list[Path]:

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from levit_edge import __version__
-from levit_edge.cli import devices, verbs
+from levit_edge.cli import bench, build, device, doctor, evaluate, gate, inspect, predict
 from levit_edge.cli.console import logging_to_stderr
+from levit_edge.cli.verb import add_verb, epilog
+
+VERBS = (build.VERB, evaluate.VERB, bench.VERB, gate.VERB, inspect.VERB, predict.VERB, doctor.VERB)
 
 app = typer.Typer(
     name="levit-edge",
@@ -26,7 +29,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="\b\nExample:\n  levit-edge build --model ./my-levit --calibration ./photos --target onnx")
+@app.callback(epilog=epilog(build.VERB.examples))
 def levit_edge(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show where a failure happened, and every log line.")] = False,
@@ -45,19 +48,6 @@ def levit_edge(
     context.with_resource(logging_to_stderr(verbose=verbose, debug=debug))
 
 
-app.command(epilog="\b\nExample:\n  levit-edge build --model ./my-levit --calibration ./photos --target onnx")(
-    verbs.build
-)
-app.command("eval", epilog="\b\nExample:\n  levit-edge eval dist/onnx --data ./labelled-photos --limit 500")(
-    verbs.evaluate
-)
-app.command(epilog="\b\nExample:\n  levit-edge bench dist/executorch dist/onnx --threads 1 --runs 100")(verbs.bench)
-app.command(epilog="\b\nExample:\n  levit-edge gate dist/report.json --baseline release-1.json --junit gates.xml")(
-    verbs.gate
-)
-app.command(
-    epilog="\b\nExample:\n  levit-edge inspect dist/executorch\n  levit-edge inspect dist/executorch --diverge cat.jpg"
-)(verbs.inspect)
-app.command(epilog="\b\nExample:\n  levit-edge predict dist/onnx cat.jpg dog.jpg")(verbs.predict)
-app.command(epilog="\b\nExample:\n  levit-edge doctor --json")(verbs.doctor)
-app.add_typer(devices.app)
+for _verb in VERBS:
+    add_verb(app, _verb)
+app.add_typer(device.app)

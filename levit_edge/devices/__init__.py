@@ -1,6 +1,30 @@
-"""Other machines that run the model files: how a user names them, and how to open one."""
+"""Where bundles run: the machines that execute, time or count the files of a target, and how a user names them."""
 
-from levit_edge.devices.device import LOCAL, Count, Device, Kernel
-from levit_edge.devices.registry import add_qemu, open_device, qemu_row, remove_qemu
+from levit_edge.devices.device import LOCAL, Count, Device, Kernel, Timing, runtimes
+from levit_edge.devices.local import time_runners
+from levit_edge.devices.registry import (
+    add_device,
+    add_help,
+    addable,
+    device_help,
+    doctor_rows,
+    open_device,
+    remove_device,
+)
 
-__all__ = ["LOCAL", "Count", "Device", "Kernel", "add_qemu", "open_device", "qemu_row", "remove_qemu"]
+__all__ = [
+    "LOCAL",
+    "Count",
+    "Device",
+    "Kernel",
+    "Timing",
+    "add_device",
+    "add_help",
+    "addable",
+    "device_help",
+    "doctor_rows",
+    "open_device",
+    "remove_device",
+    "runtimes",
+    "time_runners",
+]

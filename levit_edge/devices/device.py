@@ -1,16 +1,16 @@
-"""What every device is to the flow: a machine of another kind that runs the model files of some targets."""
+"""What the flow knows of a device: a machine that runs model files and says what it can measure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from levit_edge.errors import InputError
+from levit_edge.metrics.latency import LatencyStats
 from levit_edge.progress import Progress
-
-if TYPE_CHECKING:  # it imports torch, and doctor does not wait for that
-    from targets.target import Image, Logits
+from targets.target import Image, Runner
 
 LOCAL = "local"
 
@@ -30,26 +30,85 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Count:
-    """Guest instructions of each counted inference, and the functions that executed them, largest first."""
+    """Instructions of each counted inference, and the functions that executed them, largest first."""
 
     instructions: tuple[int, ...]
     kernels: tuple[Kernel, ...]
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Times of two model files that took turns on one device: the float reference and the built model.
+
+    ``runtime`` names what ran them.
+    """
+
+    runtime: str
+    reference: LatencyStats
+    model: LatencyStats
+
+
 class Device(Protocol):
-    """Another machine. ``name`` is what the user calls it, such as ``qemu-arm64:cortex-a76``."""
+    """A machine that runs model files.
+
+    Three flags say what it can do, and each belongs to one method: call :meth:`load` only where ``executes`` is set,
+    :meth:`time` only where ``times`` is, :meth:`count` only where ``counts`` is.
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the user calls the device, such as ``local`` or ``qemu-arm64:cortex-a76``."""
+
+    @property
+    def architecture(self) -> str:
+        """The architecture of its processor, such as ``arm64``."""
+
+    @property
+    def executes(self) -> bool:
+        """Whether it gives the answers of a model."""
+
+    @property
+    def times(self) -> bool:
+        """Whether it measures times that say something about a processor."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts instructions."""
+
+    @property
+    def batch_images(self) -> int:
+        """How many images to hand it at a time, so that the cost of starting a model does not matter."""
 
     def runtime(self, target: str) -> str:
         """What runs the files of ``target`` there, with its version; InputError for a target that it cannot run."""
 
-    def logits(self, target: str, model: Path, images: Image, progress: Progress) -> Logits:
-        """The answers of ``model`` to every image: float32 [B, C, H, W] -> [B, classes]."""
+    def check(self) -> None:
+        """MissingComponentError, with the command to run, unless the device can do everything its flags promise."""
 
-    def check_counting(self) -> None:
-        """MissingComponentError with what must be installed before instructions can be counted."""
+    def check_runs(self, threads: int, runs: int) -> None:
+        """InputError where it cannot measure with that many threads, or that many timed or counted runs."""
+
+    def load(self, target: str, model: Path, threads: int, progress: Progress) -> Runner:
+        """``model``, ready to answer images. InputError for a target that the device cannot run."""
+
+    def time(self, target: str, reference: Path, model: Path, image: Image, threads: int, runs: int) -> Timing | None:
+        """Times of ``runs`` inferences of each of two files, which take turns, on one image, float32 [1, C, H, W].
+
+        None where the runtime of the target does not work there, so that a time would say nothing.
+        """
 
     def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
-        """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], on one thread, of each model."""
+        """Instructions of ``runs`` inferences of one image, float32 [1, C, H, W], on one thread, for each model."""
+
+
+def runtimes(device: Device, targets: Iterable[str]) -> dict[str, str]:
+    """What runs each of ``targets`` on ``device``, without those that it cannot run; InputError when that is all."""
+    found, refusals = {}, []
+    for name in targets:
+        try:
+            found[name] = device.runtime(name)
+        except InputError as refusal:
+            refusals.append(refusal)
+    if refusals and not found:
+        raise refusals[0]
+    return found

@@ -1,73 +1,142 @@
-"""From what the command line was given to a device, and to what can be said and done about it."""
+"""The devices: one dict with a row for each kind. A device is its folder and its row here."""
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from levit_edge.devices.device import LOCAL, Device
-from levit_edge.devices.qemu import debian, machine, plugin
-from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_model, cpu_names
-from levit_edge.devices.qemu.emulator import find_emulator
-from levit_edge.errors import InputError, MissingComponentError
+from levit_edge.devices.local import LocalDevice
+from levit_edge.devices.qemu import kind as qemu
+from levit_edge.devices.qemu import machine
+from levit_edge.devices.qemu.folder import NAME as QEMU
+from levit_edge.errors import InputError
 from levit_edge.progress import QUIET, Progress
-from levit_edge.report.answers import AddedDevice, DoctorRow
-
-QEMU = "qemu-arm64"
+from levit_edge.report.answers import AddedDevice, DoctorRow, RemovedDevice
 
 
-def open_device(name: str) -> Device | None:
-    """The device called ``name``, ready to run; None for this machine itself.
+@dataclass(frozen=True)
+class DeviceKind:
+    """One kind of device, called ``NAME`` or ``NAME:MODEL`` on the command line.
 
-    Raises InputError for a name that is no device, MissingComponentError where something must be installed or added
-    first.
+    ``row`` is its line in the answer of doctor. ``help`` says in one phrase how to name it and what it is.
+    ``open(model)`` gives the device, ready to run, for what follows the colon (empty without one); InputError for a
+    model that it does not know. It is None for a kind that doctor knows but that runs no bundles. ``valid`` gives
+    every name that opens one, for messages. ``add(mirror, progress)`` installs what the device needs, fetched from
+    ``mirror`` where that is not None, and ``remove()`` deletes it and gives the bytes freed; both are None where
+    nothing can be added, and ``add_help`` says what they deal with.
     """
-    kind, colon, model = name.partition(":")
-    if name == LOCAL:
-        return None
-    if kind != QEMU or (colon and not model):
-        valid = ", ".join(f"{QEMU}:{cpu}" for cpu in cpu_names())
-        raise InputError(f"device {name!r} is not supported by this version; valid: {LOCAL}, {QEMU}, {valid}")
-    cpu = cpu_model(model or DEFAULT_CPU)
-    machine.check_machine()
-    from levit_edge.devices.qemu.device import EmulatedDevice
 
-    return EmulatedDevice(cpu)
+    name: str
+    row: Callable[[], DoctorRow]
+    help: str = ""
+    open: Callable[[str], Device] | None = None
+    valid: Callable[[], tuple[str, ...]] = lambda: ()
+    add: Callable[[str | None, Progress], AddedDevice] | None = None
+    remove: Callable[[], int] | None = None
+    add_help: str = ""
 
 
-def add_qemu(mirror: str | None = None, progress: Progress = QUIET) -> AddedDevice:
-    """Make the emulated machine, or complete it. ``mirror`` is the Debian mirror to use.
+def _open_local(model: str) -> Device:
+    if model:
+        raise InputError(f"device '{LOCAL}:{model}' is unknown: {LOCAL} is one machine and has no models")
+    return LocalDevice()
 
-    Raises MissingComponentError and InputError as :func:`machine.add_machine` does.
-    """
-    made = machine.add_machine(mirror or debian.DEFAULT_MIRROR, progress)
-    return AddedDevice(
-        name=QEMU, folder=str(made.folder), versions=made.versions, size_bytes=made.size_bytes, note=made.no_count
+
+def _not_run(name: str, linux: str, macos: str) -> DeviceKind:
+    """A kind that is reached with the program ``name``, given the commands that install it; nothing runs there yet."""
+
+    def row() -> DoctorRow:
+        found = shutil.which(name) is not None
+        note = f"{name} {'is' if found else 'is not'} installed; this version does not run bundles there"
+        command = macos if platform.system() == "Darwin" else linux
+        return DoctorRow(name=name, kind="device", executes="no", note=note, fix="" if found else command)
+
+    return DeviceKind(name, row)
+
+
+KINDS: dict[str, DeviceKind] = {
+    kind.name: kind
+    for kind in (
+        DeviceKind(
+            name=LOCAL,
+            row=lambda: DoctorRow(name=LOCAL, kind="device", executes="yes", note=platform.machine()),
+            help=LOCAL,
+            open=_open_local,
+            valid=lambda: (LOCAL,),
+        ),
+        DeviceKind(
+            name=QEMU,
+            row=qemu.row,
+            help=f"an emulated ARM processor: {QEMU}[:CPU]",
+            open=qemu.open_cpu,
+            valid=qemu.valid_names,
+            add=qemu.add,
+            remove=machine.remove_machine,
+            add_help=qemu.ADD_HELP,
+        ),
+        _not_run("ssh", linux="sudo apt-get install openssh-client", macos=""),
+        _not_run("adb", linux="sudo apt-get install adb", macos="brew install --cask android-platform-tools"),
     )
+}
 
 
-def remove_qemu() -> int:
-    """Delete the emulated machine; gives the bytes that this freed."""
-    return machine.remove_machine()
+def open_device(name: str) -> Device:
+    """The device called ``name``, ready to run.
+
+    Raises InputError for a name that is no device, and MissingComponentError where something must be installed or
+    added first.
+    """
+    word, colon, model = name.partition(":")
+    kind = KINDS.get(word)
+    if kind is None or kind.open is None or (colon and not model):
+        valid = ", ".join(name for kind in KINDS.values() for name in kind.valid())
+        raise InputError(f"device {name!r} is not supported by this version; valid: {valid}")
+    return kind.open(model)
 
 
-def qemu_row() -> DoctorRow:
-    """Whether the emulated machine works here, and the command for what is missing."""
-    try:
-        emulator, packages = find_emulator(), dict[str, str | None](machine.versions())
-    except PackageNotFoundError as error:  # the machine has the version that is installed here
-        fix = f"pip install {error.name}"
-        return DoctorRow(name=QEMU, kind="device", executes="no", note=f"{error.name} is missing", fix=fix)
-    except MissingComponentError as error:
-        return DoctorRow(
-            name=QEMU, kind="device", executes="no", note=f"{error.component} is missing", fix=error.command
-        )
-    except InputError as error:
-        return DoctorRow(name=QEMU, kind="device", executes="no", note=str(error))
-    if absent := machine.missing_parts():
-        note = f"not added, or not complete: {', '.join(absent)}"
-        return DoctorRow(name=QEMU, kind="device", executes="no", note=note, fix=machine.ADD)
-    note = f"{', '.join(cpu_names())}; {', '.join(f'{name} {version}' for name, version in packages.items())}"
-    if plugin.plugin_path(emulator).is_file():
-        return DoctorRow(name=QEMU, kind="device", executes="yes", packages=packages, note=note)
-    note += "; instructions cannot be counted yet"
-    return DoctorRow(name=QEMU, kind="device", executes="yes", packages=packages, note=note, fix=machine.ADD)
+def doctor_rows() -> tuple[DoctorRow, ...]:
+    """What every kind of device says of itself; nothing is opened."""
+    return tuple(kind.row() for kind in KINDS.values())
+
+
+def device_help() -> str:
+    """How the command line describes a device."""
+    return ", or ".join(kind.help for kind in KINDS.values() if kind.open is not None)
+
+
+def addable() -> tuple[str, ...]:
+    """The names of the kinds that can be added and removed."""
+    return tuple(kind.name for kind in KINDS.values() if kind.add is not None and kind.remove is not None)
+
+
+def add_help() -> str:
+    """What adding each of them installs."""
+    return " ".join(kind.add_help for kind in KINDS.values() if kind.add is not None)
+
+
+def add_device(name: str, mirror: str | None = None, progress: Progress = QUIET) -> AddedDevice:
+    """Install what devices of the kind called ``name`` need; what is there already is kept.
+
+    ``mirror`` is where to fetch it from instead of the usual place. Raises InputError for a kind that cannot be added
+    and for what cannot be fetched, and MissingComponentError where a tool for it is absent.
+    """
+    kind = KINDS.get(name)
+    if kind is None or kind.add is None:
+        raise _not_addable(name)
+    return kind.add(mirror, progress)
+
+
+def remove_device(name: str) -> RemovedDevice:
+    """Delete what :func:`add_device` installed; InputError for a kind that cannot be removed."""
+    kind = KINDS.get(name)
+    if kind is None or kind.remove is None:
+        raise _not_addable(name)
+    return RemovedDevice(name=name, freed_bytes=kind.remove())
+
+
+def _not_addable(name: str) -> InputError:
+    valid = ", ".join(f"{kind} (one for all its models)" for kind in addable())
+    return InputError(f"device {name!r} cannot be added or removed; valid: {valid}")

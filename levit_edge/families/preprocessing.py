@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from levit_edge.record import Record
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Resampling = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
+RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)  # the index is Pillow's number of the filter
 
 
-class Preprocessing(BaseModel):
-    """Parameters of LevitImageProcessor (names and defaults follow ``preprocessor_config.json``).
+class Preprocessing(Record):
+    """Parameters of an image processor; names and defaults follow ``preprocessor_config.json`` of transformers.
 
-    ``shortest_edge`` N resizes the shorter side to ``int(256 / 224 * N)``; ``resize_to`` (height, width) resizes to
-    that size exactly; one of the two is set. ``crop_size`` is (height, width) of the centre crop. The result is
-    float32 [channels, height, width]: uint8 * ``rescale_factor``, then ``(x - mean) / std``.
+    ``shortest_edge`` N resizes the shorter side to ``int(256 / 224 * N)`` pixels; ``resize_to`` (height, width)
+    resizes to that size exactly; one of the two is set. ``crop_size`` is (height, width) of the centre crop. The
+    result is float32 [channels, height, width]: uint8 * ``rescale_factor``, then ``(x - mean) / std``.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     do_resize: bool = True
     shortest_edge: int | None = Field(default=224, ge=1)
@@ -49,6 +50,13 @@ class Preprocessing(BaseModel):
         if min(self.image_std) <= 0:
             raise ValueError(f"image_std is {self.image_std}; every entry must be positive")
         return self
+
+    @property
+    def output_size(self) -> tuple[int, int] | None:
+        """(height, width) of every prepared image in pixels; None where it depends on the photograph."""
+        if self.do_center_crop:
+            return self.crop_size
+        return self.resize_to if self.do_resize else None
 
     def summary(self) -> dict[str, Any]:
         """Plain JSON values, for manifests and hashes."""

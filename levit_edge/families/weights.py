@@ -1,4 +1,4 @@
-"""Reading a state dict from disk without running code from it: safetensors, torch archives, and sharded directories."""
+"""Read a state dict without running code from it: safetensors files, torch archives, directories with shards."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from levit_edge.errors import InputError
+from levit_edge.wording import first_line, listed
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a small file; InputError names the file when there is none."""
+    """The JSON object in ``path``; InputError names the file when it cannot be read or holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -47,7 +48,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_directory(directory: Path) -> dict[str, Tensor]:
-    """The state dict of a Hugging Face or timm directory; safetensors is taken before a torch archive."""
+    """The state dict of a Hugging Face or timm directory: the first of DIRECTORY_FILES that is there.
+
+    Raises InputError when there is none, or when the index of a sharded checkpoint does not fit its shards.
+    """
     for name in DIRECTORY_FILES:
         path = directory / name
         if path.is_file():
@@ -66,12 +70,15 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         state |= read_file(index.parent / name)
     absent = sorted(set(weight_map) - set(state))
     if absent:
-        raise InputError(f"{index.name} lists {len(absent)} keys that no shard has: {shorten(absent)}")
+        raise InputError(f"{index.name} lists {len(absent)} keys that no shard has: {listed(absent, 8)}")
     return state
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """The state dict in one file, wrappers and prefixes removed."""
+    """The state dict in one file, taken out of training wrappers, its keys without ``module.`` and ``_orig_mod.``.
+
+    Raises InputError for a file that is absent, empty, truncated, of an unknown type, or that would run code.
+    """
     _check_file(path)
     if path.suffix == ".safetensors":
         return _strip_prefixes(_read_safetensors(path))
@@ -96,14 +103,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
-        raise InputError(f"{path.name}: truncated or not a safetensors file ({_first_line(error)})") from error
+        raise InputError(f"{path.name}: truncated or not a safetensors file ({first_line(error)})") from error
 
 
 def _read_torch(path: Path) -> object:
-    """Unpickle tensors and plain containers only; argparse.Namespace holds the options in training checkpoints."""
+    """Unpickle only tensors, plain containers, and argparse.Namespace, which training scripts keep options in."""
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")  # torch warns of old pickle protocols; what matters here raises
+            warnings.simplefilter(
+                "ignore"
+            )  # torch warns about old pickle protocols; everything that matters here raises
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         text = str(error)
@@ -113,10 +122,6 @@ def _read_torch(path: Path) -> object:
                 "save the tensors alone: torch.save(model.state_dict(), path)"
             ) from error
         raise InputError(f"{path.name}: truncated or not a torch checkpoint ({type(error).__name__})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _unwrap(value: object, name: str) -> dict[str, Tensor]:
@@ -149,7 +154,10 @@ def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_float32(key: str, tensor: Tensor) -> Tensor:
-    """The tensor as dense float32; refuses integers, quantized and sparse tensors, NaN and infinity, naming the key."""
+    """The tensor as dense float32 on the CPU.
+
+    Raises InputError, naming ``key``, for integers, quantized and sparse tensors, NaN, infinity and negative variances.
+    """
     if tensor.dtype not in _FLOATS:
         raise InputError(f"{key} has dtype {str(tensor.dtype).removeprefix('torch.')}; weights must be floating point")
     if tensor.layout is not torch.strided or tensor.device.type == "meta":
@@ -169,9 +177,3 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{key}{list(state[key].shape)}".encode())
         digest.update(state[key].detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def shorten(names: list[str], limit: int = 8) -> str:
-    """Comma-separated names, the first ``limit`` of them and then how many more there are."""
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest

@@ -1,31 +1,72 @@
-"""The ``gate`` verb without its files: a report's figures against limits, and against an earlier report."""
+"""What a gate is: one limit on one figure of a bundle. Each gate has its own file and its row in ``registry.py``."""
 
 from __future__ import annotations
 
-from levit_edge.errors import InputError
-from levit_edge.gates.absolute import evaluate
-from levit_edge.gates.baseline import compare_to_baseline
-from levit_edge.gates.limits import thresholds_for
-from levit_edge.report.schema import GateResult, Report
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.report.schema import DeviceFigures, GateResult, Latency
+
+BASES = ("int8", "w8a16", "fp16", "fp32")  # the built-in recipes, for which every gate has a default limit
+
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Measurement = Literal["accuracy", "devices", "size_ratio", "latency"]
+EVERYTHING: frozenset[Measurement] = frozenset(get_args(Measurement))
 
 
-def check_report(
-    report: Report,
-    changes: dict[str, dict[str, float | None]] | None = None,
-    baseline: Report | None = None,
-) -> dict[str, tuple[GateResult, ...]]:
-    """Every gate of every target, from the figures and not from the gates that the build wrote.
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one bundle; None where there was nothing to measure with.
 
-    ``changes`` is what ``load_thresholds`` read. InputError when no target has an accuracy or a latency: such a report
-    would pass without having been looked at.
+    ``asked`` names what the caller set out to measure. A gate on a figure that nobody asked for gives no result; a gate
+    on a figure that was asked for and is missing is skipped, and says so.
     """
-    if all(target.accuracy is None and target.latency is None for target in report.targets.values()):
-        raise InputError("the report has no accuracy and no latency to check; build again with --eval DATA")
-    classes = report.model.num_labels
-    results = {
-        name: evaluate(target, thresholds_for(target.recipe_base or target.recipe, name, changes), classes)
-        for name, target in report.targets.items()
-    }
-    compared = compare_to_baseline(report, baseline) if baseline is not None else {}
-    names = (*results, *(name for name in compared if name not in results))
-    return {name: results.get(name, ()) + compared.get(name, ()) for name in names}
+
+    accuracy: Accuracy | None = None
+    devices: Mapping[str, DeviceFigures] = field(default_factory=dict)
+    size_ratio: float | None = None
+    latency: Latency | None = None
+    asked: frozenset[Measurement] = EVERYTHING
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate.
+
+    ``limit`` names its limit in a thresholds file, such as ``max_top1_drop_pp``, and ``bounds`` is the pydantic type of
+    that limit. ``defaults`` has the limit for each recipe of :data:`BASES`; None turns the gate off. ``figure`` is the
+    part of :class:`Figures` that it looks at. ``check(figures, limit, classes)`` gives the results; ``classes`` is the
+    model's number of classes, None where it is not known.
+    """
+
+    name: str
+    limit: str
+    bounds: Any
+    defaults: Mapping[str, float | None]
+    figure: Measurement
+    check: Callable[[Figures, float, int | None], Iterator[GateResult]]
+
+    def __post_init__(self) -> None:
+        if set(self.defaults) != set(BASES):
+            raise ValueError(f"gate {self.name}: the defaults need one limit for each of {', '.join(BASES)}")
+
+
+def at_most(name: str, value: float, limit: float, note: str = "") -> GateResult:
+    """Passed when ``value`` does not exceed ``limit``."""
+    return GateResult(name=name, value=value, limit=limit, passed=value <= limit, note=note)
+
+
+def at_least(name: str, value: float, limit: float, note: str = "") -> GateResult:
+    """Passed when ``value`` is not below ``limit``."""
+    return GateResult(name=name, value=value, limit=limit, passed=value >= limit, note=note)
+
+
+def skipped(name: str, limit: float, note: str) -> GateResult:
+    """A check without a value; ``note`` says why."""
+    return GateResult(name=name, value=None, limit=limit, passed=None, note=note)

@@ -9,7 +9,7 @@ from levit_edge.report.schema import GateResult
 
 
 def to_junit(results: Mapping[str, Sequence[GateResult]]) -> str:
-    """One suite per target, one case per gate; a gate without a value is skipped. The same results, the same text."""
+    """One suite per target, one case per gate; a gate without a value is skipped. Same results, same text."""
     root = ET.Element("testsuites", name="levit-edge")
     for target, gates in results.items():
         suite = ET.SubElement(root, "testsuite", _counts(target, gates))
@@ -32,7 +32,7 @@ def _counts(target: str, gates: Sequence[GateResult]) -> dict[str, str]:
 
 
 def _add_case(suite: ET.Element, target: str, gate: GateResult) -> None:
-    case = ET.SubElement(suite, "testcase", classname=f"levit_edge.gates.absolute.{target}", name=gate.name)
+    case = ET.SubElement(suite, "testcase", classname=f"levit_edge.gates.{target}", name=gate.name)
     if gate.passed is None:
         ET.SubElement(case, "skipped", message=gate.note)
     elif not gate.passed:

@@ -1,115 +1,88 @@
-"""The limits that a bundle must keep: one row per recipe, the sizes per target, overridable from a TOML file."""
+"""The limits that a bundle must keep: the defaults of its recipe and target, overridable from a TOML file."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from levit_edge.errors import InputError
+from levit_edge.gates.gate import BASES
+from levit_edge.gates.registry import GATES
 
 OFF = "off"
 
+Limits = Mapping[str, float | None]
+"""The limit of each gate by the name of the limit, such as ``max_top1_drop_pp``; None turns the gate off."""
 
-class Thresholds(BaseModel):
-    """Limits for one bundle; None turns that gate off.
 
-    ``min_device_agreement_pct`` is for one model file on two machines: a device against the runtime of this host.
+def default_limits(recipe: str, of_target: Mapping[str, Limits]) -> Limits:
+    """The limits of the built-in ``recipe``, with those that ``of_target`` (recipe -> limit -> value) has on top.
+
+    Raises InputError with the valid names for any other recipe.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    max_top1_drop_pp: float | None = Field(default=0.5, ge=0, le=100)
-    min_agreement_pct: float | None = Field(default=98.0, ge=0, le=100)
-    min_device_agreement_pct: float | None = Field(default=99.0, ge=0, le=100)
-    max_size_ratio: float | None = Field(default=None, gt=0)
-    min_speedup: float | None = Field(default=1.0, gt=0)
+    if recipe not in BASES:
+        raise InputError(f"no thresholds for recipe {recipe!r}; valid: {', '.join(BASES)}")
+    return {gate.limit: gate.defaults[recipe] for gate in GATES.values()} | _checked(of_target.get(recipe, {}))
 
 
-# Size ratios: int8 weights cost a quarter of float32, and the graph, the scales and what stays float come on top. The
-# materialised attention bias stays float in ExecuTorch, hence its larger share. Only int8 is expected to be faster on
-# the host that builds: the 16-bit recipes pay off on a phone's own accelerator.
-_BY_RECIPE: dict[str, Thresholds] = {
-    "int8": Thresholds(),
-    "w8a16": Thresholds(min_agreement_pct=99.0, min_speedup=None),
-    "fp16": Thresholds(max_top1_drop_pp=0.2, min_agreement_pct=99.5, min_speedup=None),
-    "fp32": Thresholds(max_top1_drop_pp=0.1, min_agreement_pct=99.9, min_speedup=None),
-}
-_SIZE_RATIO: dict[str, dict[str, float]] = {
-    "int8": {"executorch": 0.32, "coreml": 0.29, "onnx": 0.29},
-    "w8a16": {"executorch": 0.32, "coreml": 0.29, "onnx": 0.29},
-    "fp16": {"executorch": 0.55, "coreml": 0.55, "onnx": 0.55},
-    "fp32": {"executorch": 1.05, "coreml": 1.05, "onnx": 1.05},
-}
-TARGETS = tuple(_SIZE_RATIO["int8"])
-
-_Setting = float | Literal["off"] | None
+def limits_for(recipe: str, of_target: Mapping[str, Limits], changes: Limits | None = None) -> Limits:
+    """:func:`default_limits` with the target's ``changes`` from :func:`load_limits` on top."""
+    return {**default_limits(recipe, of_target), **_checked(changes or {})}
 
 
-class _Limits(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    max_top1_drop_pp: _Setting = None
-    min_agreement_pct: _Setting = None
-    min_device_agreement_pct: _Setting = None
-    max_size_ratio: _Setting = None
-    min_speedup: _Setting = None
-
-
-class _File(_Limits):
-    executorch: _Limits = _Limits()
-    coreml: _Limits = _Limits()
-    onnx: _Limits = _Limits()
-
-
-def default_thresholds(recipe: str, target: str) -> Thresholds:
-    """The limits of a published recipe on a target; InputError with the valid names for any other."""
-    if recipe not in _BY_RECIPE:
-        raise InputError(f"no thresholds for recipe {recipe!r}; valid: {', '.join(_BY_RECIPE)}")
-    if target not in TARGETS:
-        raise InputError(f"no thresholds for target {target!r}; valid: {', '.join(TARGETS)}")
-    return _BY_RECIPE[recipe].model_copy(update={"max_size_ratio": _SIZE_RATIO[recipe][target]})
-
-
-def load_thresholds(path: Path) -> dict[str, dict[str, float | None]]:
-    """What a TOML file changes, per target: keys at the top hold for every target, a table ``[onnx]`` for that one.
+def load_limits(path: Path, targets: Iterable[str]) -> dict[str, Limits]:
+    """What a TOML file changes, by target: keys at the top hold for every target, a table for the target it names.
 
     A limit is a number, or ``"off"`` for no such gate::
 
         max_top1_drop_pp = 0.3
-        [coreml]
+        [mytarget]
         min_speedup = "off"
+
+    Raises InputError for a file that cannot be read, an unknown key, and a value that is not a valid limit.
     """
+    names = tuple(targets)
     try:
-        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        changes = {target: _changes(file) | _changes(getattr(file, target)) for target in TARGETS}
-        for change in changes.values():
-            Thresholds.model_validate(change)
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as thresholds: {error}") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {_reason(error)}") from None
-    return changes
+    try:
+        everywhere = _settings({key: value for key, value in content.items() if key not in names}, "", names)
+        return {name: everywhere | _table(content.get(name, {}), name, names) for name in names}
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def thresholds_for(recipe: str, target: str, changes: dict[str, dict[str, float | None]] | None = None) -> Thresholds:
-    """:func:`default_thresholds` with what :func:`load_thresholds` read on top."""
-    default = default_thresholds(recipe, target)
-    return Thresholds.model_validate(default.model_dump() | (changes or {}).get(target, {}))
+def _table(content: Any, name: str, targets: tuple[str, ...]) -> dict[str, float | None]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} is {content!r}; give a table of limits")
+    return _settings(content, f"{name}.", targets)
 
 
-def _changes(limits: _Limits) -> dict[str, float | None]:
-    settings = limits.model_dump(include=set(Thresholds.model_fields), exclude_none=True)
-    return {name: None if value == OFF else value for name, value in settings.items()}
+def _settings(content: Mapping[str, Any], place: str, targets: tuple[str, ...]) -> dict[str, float | None]:
+    valid = [gate.limit for gate in GATES.values()]
+    for key, value in content.items():
+        if key not in valid:
+            tables = "" if place else f", and tables {', '.join(targets)}"
+            raise ValueError(f"unknown key '{place}{key}'; valid: {', '.join(valid)}{tables}")
+        if isinstance(value, str | bool | list) and value != OFF:
+            raise ValueError(f'{place}{key} is {value!r}; give a number, or "{OFF}"')
+    return _checked({key: None if value == OFF else value for key, value in content.items()}, place)
 
 
-def _reason(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("float", "literal['off']"))
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {place!r}; valid: {', '.join(Thresholds.model_fields)}, and tables {', '.join(TARGETS)}"
-    if isinstance(first["input"], str | bool | list):
-        return f'{place} is {first["input"]!r}; give a number, or "{OFF}"'
-    return f"{place} is {first['input']!r}: {first['msg']}"
+def _checked(limits: Limits, place: str = "") -> dict[str, float | None]:
+    """``limits`` if every value lies within the bounds of its gate; ValueError otherwise."""
+    bounds = {gate.limit: TypeAdapter[float](gate.bounds) for gate in GATES.values()}
+    for name, value in limits.items():
+        if name not in bounds:
+            raise ValueError(f"no gate has the limit {name!r}; valid: {', '.join(bounds)}")
+        if value is not None:
+            try:
+                bounds[name].validate_python(value, strict=True)
+            except ValidationError as error:
+                raise ValueError(f"{place}{name} is {value!r}: {error.errors()[0]['msg']}") from None
+    return dict(limits)

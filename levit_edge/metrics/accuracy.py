@@ -1,15 +1,15 @@
-"""How close a built model comes to its float reference: top-1, top-5, agreement and SQNR, gathered batch by batch."""
+"""Accuracy of a built model against its float reference: top-1, top-5, agreement and SQNR, gathered batch by batch."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from levit_edge.errors import LevitEdgeError
+from levit_edge.metrics.closeness import ClosenessMeter, best_class, finite_logits, margins
+from levit_edge.record import Record
 
 UNKNOWN_CLASS = -1
 TOP_K = 5
@@ -17,18 +17,16 @@ TOP_K = 5
 Percent = Field(default=None, ge=0, le=100)
 
 
-class Accuracy(BaseModel):
+class Accuracy(Record):
     """The ``accuracy`` entry of a report.
 
     ``runtime`` names what produced the numbers; ``executed`` is false when that was a simulation and not the runtime
     that the device uses. ``n`` images were compared and ``n_labelled`` of them have a known class; the top-k figures
     cover the latter and are None without any. ``top1_lost`` images are right in float and wrong here, ``top1_gained``
     the other way round. ``sqnr_db`` is ``10 log10(sum ref^2 / sum (ref - x)^2)`` over all logits; None when there is
-    no finite value (logits identical to the reference, or an all-zero reference). ``float_margin`` is how far the float
-    model's best logit lies above its second, in standard deviations of the image's logits, on average.
+    no finite value (logits identical to the reference, or an all-zero reference). ``float_margin`` is the distance from
+    the float model's second-best logit to its best, in standard deviations of the image's logits, on average.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     runtime: str
     executed: bool
@@ -51,6 +49,11 @@ class Accuracy(BaseModel):
             raise ValueError(f"top-1 and top-5 belong to n_labelled images, here {self.n_labelled} of {self.n}")
         return self
 
+    @property
+    def source(self) -> str:
+        """What produced the figures, in words: ``onnxruntime-cpu, executed``."""
+        return f"{self.runtime}, {'executed' if self.executed else 'simulated'}"
+
 
 class AccuracyMeter:
     """Sums over batches; memory does not grow with the number of images.
@@ -62,28 +65,29 @@ class AccuracyMeter:
     """
 
     def __init__(self) -> None:
-        self._n = self._n_labelled = self._agreed = 0
+        self._closeness = ClosenessMeter()
+        self._n_labelled = 0
         self._right_reference = self._right = self._right_top5 = self._lost = self._gained = 0
-        self._signal = self._noise = self._margin = 0.0
+        self._margin = 0.0
 
     def update(self, reference: NDArray[Any], logits: NDArray[Any], class_index: NDArray[Any]) -> None:
-        """Add a batch: ``reference`` and ``logits`` [B, K], ``class_index`` [B] with -1 where the class is unknown."""
-        reference, logits = _checked(reference, "reference"), _checked(logits, "built model")
+        """Add a batch: ``reference`` and ``logits`` [B, K], ``class_index`` [B] with -1 where the class is unknown.
+
+        Raises ValueError when the shapes or the classes do not fit, LevitEdgeError when a logit is NaN or infinite.
+        """
+        reference, logits = finite_logits(reference, "the reference"), finite_logits(logits, "the built model")
         class_index = np.asarray(class_index)
         if reference.shape != logits.shape or class_index.shape != reference.shape[:1]:
             raise ValueError(f"shapes {reference.shape}, {logits.shape} and {class_index.shape} do not match")
         if class_index.size and not UNKNOWN_CLASS <= class_index.min() <= class_index.max() < logits.shape[1]:
             raise ValueError(f"class indices must lie in -1..{logits.shape[1] - 1}: {class_index}")
-        self._n += len(logits)
-        self._signal += float(np.square(reference).sum())
-        self._noise += float(np.square(reference - logits).sum())
-        self._margin += float(_margins(reference).sum())
-        self._agreed += int((_top1(reference) == _top1(logits)).sum())
+        self._closeness.update(reference, logits)
+        self._margin += float(margins(reference).sum())
         known = class_index != UNKNOWN_CLASS
         self._count_right(reference[known], logits[known], class_index[known])
 
     def _count_right(self, reference: NDArray[Any], logits: NDArray[Any], class_index: NDArray[Any]) -> None:
-        before, after = _top1(reference) == class_index, _top1(logits) == class_index
+        before, after = best_class(reference) == class_index, best_class(logits) == class_index
         self._n_labelled += len(class_index)
         self._right_reference += int(before.sum())
         self._right += int(after.sum())
@@ -94,15 +98,14 @@ class AccuracyMeter:
 
     def result(self, *, runtime: str, executed: bool) -> Accuracy:
         """The figures so far; ValueError when no image was added."""
-        if not self._n:
-            raise ValueError("no image was compared")
+        close = self._closeness.result(runtime)
         figures: dict[str, Any] = {
             "runtime": runtime,
             "executed": executed,
-            "n": self._n,
-            "agreement_pct": 100 * self._agreed / self._n,
-            "sqnr_db": _decibels(self._signal, self._noise),
-            "float_margin": self._margin / self._n,
+            "n": close.n,
+            "agreement_pct": close.agreement_pct,
+            "sqnr_db": close.sqnr_db,
+            "float_margin": self._margin / close.n,
         }
         return Accuracy.model_validate(figures | self._labelled_figures() if self._n_labelled else figures)
 
@@ -117,31 +120,3 @@ class AccuracyMeter:
             "top1_gained": self._gained,
             "top5_pct": 100 * self._right_top5 / n,
         }
-
-
-def _checked(logits: NDArray[Any], whose: str) -> NDArray[np.float64]:
-    logits = np.asarray(logits, dtype=np.float64)
-    if logits.ndim != 2 or logits.shape[1] == 0:
-        raise ValueError(f"logits of the {whose} have shape {logits.shape}; expected [batch, classes]")
-    if not np.isfinite(logits).all():
-        raise LevitEdgeError(f"the {whose} gave NaN or infinite logits; its accuracy cannot be measured")
-    return logits
-
-
-def _margins(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(best - second best) / standard deviation of each row [B, K] -> [B]; 0 where there is nothing to tell apart."""
-    if logits.shape[1] < 2:
-        return np.zeros(len(logits))
-    second, best = np.sort(logits, axis=1)[:, -2:].T
-    spread = logits.std(axis=1)
-    margins: NDArray[np.float64] = np.divide(best - second, spread, out=np.zeros(len(logits)), where=spread > 0)
-    return margins
-
-
-def _top1(logits: NDArray[np.float64]) -> NDArray[np.intp]:
-    best: NDArray[np.intp] = np.argmax(logits, axis=1)  # [B]; the lowest index wins a tie
-    return best
-
-
-def _decibels(signal: float, noise: float) -> float | None:
-    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None

@@ -1,22 +1,20 @@
-"""Instructions per inference on an emulated processor: what to compare there, because its time says nothing."""
+"""Instructions per inference, for devices that count them; the count does not depend on a clock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from levit_edge.record import Record
 
 KERNELS_SHOWN = 12
 OTHER = "other"
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class KernelShare(_Entry):
-    """A function of the runtime: what most of its arithmetic is (``kind``), and its part of one inference."""
+class KernelShare(Record):
+    """One function of the runtime and its share of one inference; ``kind`` is what most of its arithmetic is."""
 
     library: str
     function: str
@@ -25,12 +23,12 @@ class KernelShare(_Entry):
     share_pct: float = Field(ge=0, le=100)
 
 
-class ArmInstructions(_Entry):
-    """Guest instructions of one inference on one thread, of the float reference and of the built model.
+class Instructions(Record):
+    """Instructions of one inference on one thread, of the float reference and of the built model.
 
-    Each is the median of ``runs`` counted inferences, ``ratio`` is float / built, and ``spread_pct`` is the largest
-    count less the smallest, as a share of the median, of whichever of the two scatters more. ``kernels`` are the built
-    model's functions, largest first; the last one, ``other``, is everything that is not listed.
+    Each is the median of ``runs`` counted inferences, and ``ratio`` is float / built. ``spread_pct`` is the difference
+    between the largest and the smallest count in percent of the median, for the model where that is more. ``kernels``
+    are the built model's functions, largest first; the last one, ``other``, is everything that is not listed.
     """
 
     device: str
@@ -51,7 +49,7 @@ class ArmInstructions(_Entry):
         fp32: Sequence[int],
         built: Sequence[int],
         kernels: Iterable[tuple[str, str, str, int]],
-    ) -> ArmInstructions:
+    ) -> Instructions:
         """From the counts of each inference, and ``(library, function, kind, instructions)`` of the built model.
 
         ValueError when the two were not counted equally often, or not at all.

@@ -52,8 +52,9 @@ def measure(
 ) -> dict[str, LatencyStats]:
     """Time every runner once in each of ``runs`` rounds, after ``warmup`` rounds that are not counted.
 
-    The order turns round each time (A B, B A, A B ...), so that no runner always goes first. ``clock`` gives
-    nanoseconds; ``progress(done, total)`` is called between rounds. The garbage collector rests meanwhile.
+    The order is reversed each round (A B, B A, A B ...), so that no runner always goes first. ``clock`` gives
+    nanoseconds; ``progress(done, total)`` is called between rounds. The garbage collector is off meanwhile.
+    Raises ValueError without a runner or a counted round.
     """
     if not runners or runs < 1 or warmup < 0:
         raise ValueError(f"nothing to measure: {len(runners)} runners, {runs} runs, {warmup} warm-up rounds")
@@ -74,7 +75,8 @@ def paired_speedup(reference: LatencyStats, candidate: LatencyStats) -> Speedup:
     """How many times faster ``candidate`` is than ``reference``, both from one :func:`measure`.
 
     The median over rounds of ``reference / candidate``. The interval is the percentile bootstrap over rounds with a
-    fixed seed: the same samples give the same interval.
+    fixed seed: the same samples give the same interval. Raises ValueError when the rounds do not match or a run took
+    no time.
     """
     if len(reference.samples) != len(candidate.samples):
         raise ValueError(f"{len(reference.samples)} and {len(candidate.samples)} samples are not from the same rounds")

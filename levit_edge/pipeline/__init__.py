@@ -1,10 +1,5 @@
-"""The flow from end to end: what each verb of the command line does, callable from Python."""
+"""The flow: ``build`` with a file for each of its steps, and a file for each other verb.
 
-from __future__ import annotations
-
-from levit_edge.pipeline.build import build
-from levit_edge.pipeline.diverge import diverge
-from levit_edge.pipeline.options import BuildOptions
-from levit_edge.pipeline.verbs import bench, evaluate, inspect, predict
-
-__all__ = ["BuildOptions", "bench", "build", "diverge", "evaluate", "inspect", "predict"]
+The steps in their order: ``load``, ``images``, ``calibrate``, ``lower``, ``verify``, ``measure``, ``describe``. Each
+verb is a function of one options record (``options``) that gives one answer record; ``import levit_edge`` offers them.
+"""

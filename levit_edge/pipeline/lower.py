@@ -1,54 +1,38 @@
-"""One target's part of a build: quantize, lower, load again from disk, compare, describe."""
+"""Step 4: one target's model files: quantize the program, lower it, and load what was written from disk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Interpreter, Node
 
-from calibration import Batch
-from levit_edge.bundle.manifest import (
-    PROGRAM_NAME,
-    CalibrationInfo,
-    Manifest,
-    RecipeInfo,
-    TensorSpec,
-    write_golden,
-    write_manifest,
-)
-from levit_edge.pipeline.load import Subject
-from levit_edge.pipeline.verify import FLOAT_MATCH_DB, check_integer_match, check_match, run_each
-from levit_edge.progress import Progress
+from levit_edge.bundle.manifest import PROGRAM_NAME
+from levit_edge.pipeline.calibrate import Calibrated
+from levit_edge.pipeline.job import Job
 from quantize.flow import quantize
-from quantize.recipes import Recipe
-from quantize.statistics import Histogram
-from targets.target import INPUT_NAME, OUTPUT_NAME, Image, Logits, Runner, Target
-
-GOLDEN_IMAGES = 4
-INTEGER_MATCH_DB = 25.0  # trained models reach 37 dB and more
-HALF_MATCH_DB = 40.0  # float16 keeps 11 bits
+from targets.program.run import ProgramRunner
+from targets.target import Runner, Target
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A bundle in the making: its folder, the quantized program, and both of its models loaded from disk."""
+    """A bundle in the making: its folder, the quantized program, and both of its models loaded from disk.
+
+    ``program_runner`` computes the program in torch.
+    """
 
     target: Target
     folder: Path
     program: ExportedProgram
+    program_runner: ProgramRunner
     runner: Runner
     reference: Runner
-    warnings: tuple[str, ...]
 
     @property
     def model_path(self) -> Path:
-        """The model file, or its folder for Core ML."""
+        """The built model: a file, or a folder for a target whose format is one."""
         return self.folder / self.target.model_file
 
     @property
@@ -57,131 +41,25 @@ class Lowered:
         return self.folder / self.target.reference_file
 
 
-def run_program(program: ExportedProgram, images: Image) -> Logits:
-    """The program in torch, one image at a time: float32 [B, C, H, W] -> [B, classes]."""
-    module = program.module()
-    with torch.no_grad():
-        fixed, interpreter = _fixed_values(module), Interpreter(module)
-        return run_each(lambda image: interpreter.run(torch.from_numpy(image), initial_env=dict(fixed)).numpy(), images)
-
-
-def _fixed_values(module: GraphModule) -> dict[Node, Any]:
-    """What depends on no image, such as the dequantized weights: half of the time of a quantized program."""
-    interpreter = Interpreter(module)
-    for node in module.graph.nodes:
-        if node.op != "placeholder" and all(parent in interpreter.env for parent in node.all_input_nodes):
-            interpreter.env[node] = interpreter.run_node(node)
-    return interpreter.env
-
-
-def lower_target(
-    target: Target,
-    subject: Subject,
-    recipe: Recipe,
-    histograms: Mapping[str, Histogram],
-    numerics: Batch,
-    folder: Path,
-    threads: int,
-    progress: Progress,
-) -> Lowered:
-    """Write both model files into ``folder``, load them from there and check them; LevitEdgeError if they differ."""
+def lower(job: Job, target: Target, calibrated: Calibrated) -> Lowered:
+    """Write the built model, its float reference and the quantized program into the target's folder; load them."""
+    recipe, subject, step = job.plan.recipe, job.subject, job.progress.step
+    folder, backend = job.staging / target.name, target.backend
+    model, reference = folder / target.model_file, folder / target.reference_file
     folder.mkdir()
-    with progress.step(f"{target.name}: quantize"):
-        program = quantize(subject.program, subject.example, recipe, target.scheme, histograms)
-    with progress.step(f"{target.name}: lower {recipe.name}"):
-        target.lower(program, folder / target.model_file, recipe.half)
-    with progress.step(f"{target.name}: lower the float reference"):
-        target.lower(subject.program, folder / target.reference_file, False)
+    with step(f"{target.name}: quantize"):
+        program = quantize(subject.program, subject.example, recipe, target.scheme, calibrated.histograms)
+    with step(f"{target.name}: lower {recipe.name}"):
+        backend.lower(program, model, recipe.half)
+    with step(f"{target.name}: lower the float reference"):
+        backend.lower(subject.program, reference, False)
     torch.export.save(program, folder / PROGRAM_NAME)
-    with progress.step(f"{target.name}: compare with the program"):
-        runner = target.load(folder / target.model_file, threads)
-        reference = target.load(folder / target.reference_file, threads)
-        if target.verify is not None:  # first, because it names the fault
-            target.verify(folder / target.model_file, program, recipe.half, numerics.inputs)
-            target.verify(folder / target.reference_file, subject.program, False, numerics.inputs)
-        _check(target, recipe, subject, program, runner, reference, numerics)
-    return Lowered(target, folder, program, runner, reference, _warnings(target, recipe, runner))
-
-
-def _check(
-    target: Target,
-    recipe: Recipe,
-    subject: Subject,
-    program: ExportedProgram,
-    runner: Runner,
-    reference: Runner,
-    numerics: Batch,
-) -> None:
-    floats = run_program(subject.program, numerics.inputs)
-    check_match(f"{target.name} float reference", run_each(reference, numerics.inputs), floats, FLOAT_MATCH_DB)
-    expected = floats if program is subject.program else run_program(program, numerics.inputs)
-    name, found = f"{target.name} {recipe.name}", run_each(runner, numerics.inputs)
-    if recipe.calibrates:
-        check_integer_match(name, found, expected, floats, INTEGER_MATCH_DB)
-    else:
-        check_match(name, found, expected, HALF_MATCH_DB if recipe.half else FLOAT_MATCH_DB)
-
-
-def _warnings(target: Target, recipe: Recipe, runner: Runner) -> tuple[str, ...]:
-    if runner.executed:
-        return ()
-    half = " with float16 rounding" if recipe.half else ""
-    text = (
-        f"this machine cannot execute it: the figures are those of the shipped {target.model_file}, interpreted "
-        f"operator by operator{half} ({runner.runtime}), whose time is no latency; "
-        "`levit-edge eval` on macOS executes it"
+    threads = job.plan.options.threads
+    return Lowered(
+        target=target,
+        folder=folder,
+        program=program,
+        program_runner=ProgramRunner(program),
+        runner=backend.load(model, threads),
+        reference=backend.load(reference, threads),
     )
-    return (text,)
-
-
-def describe(
-    lowered: Lowered, subject: Subject, recipe: Recipe, calibration: CalibrationInfo | None, numerics: Batch
-) -> None:
-    """Add the golden values and the manifest: the bundle is complete after this."""
-    golden = slice(0, GOLDEN_IMAGES)
-    inputs = numerics.inputs[golden]
-    write_golden(
-        lowered.folder,
-        pixels=numerics.pixels[golden],
-        inputs=inputs,
-        logits=run_each(lowered.runner, inputs),
-        names=numerics.names[golden],
-        runtime=lowered.runner.runtime,
-    )
-    write_manifest(lowered.folder, _manifest(lowered.target, subject, recipe, calibration))
-
-
-def _manifest(target: Target, subject: Subject, recipe: Recipe, calibration: CalibrationInfo | None) -> Manifest:
-    size, channels = subject.config.image_size, subject.config.num_channels
-    image = TensorSpec(
-        name=INPUT_NAME,
-        dtype="float32",
-        shape=(1, channels, size, size),
-        layout="NCHW",
-        range=_input_range(subject),
-    )
-    logits = TensorSpec(name=OUTPUT_NAME, dtype="float32", shape=(1, len(subject.labels)), layout="NC")
-    return Manifest(
-        target=target.name,
-        model=subject.info,
-        labels=subject.labels,
-        preprocessing=subject.preprocessing,
-        inputs=(image,),
-        outputs=(logits,),
-        recipe=RecipeInfo(name=recipe.name, settings=recipe.settings()),
-        calibration=calibration if recipe.calibrates else None,
-        tool_versions=target.versions(),
-        model_file=target.model_file,
-        reference_file=target.reference_file,
-        options=dict(target.options),
-    )
-
-
-def _input_range(subject: Subject) -> tuple[float, float]:
-    """What the preprocessing makes of the darkest and the brightest pixel, over all channels."""
-    from calibration import normalize
-
-    extremes = np.array([0, 255], dtype=np.uint8)
-    pixels = np.repeat(extremes[:, None], subject.config.num_channels, axis=1)[:, None, None, :]  # [2, 1, 1, C]
-    values = normalize(pixels, subject.preprocessing)
-    return float(values.min()), float(values.max())

@@ -1,106 +1,138 @@
-"""What a build measures of its bundles: accuracy, agreement with one another, times, and instructions on a device."""
+"""Step 6: what a build measures of its bundles: accuracy, agreement with one another, times, and instructions."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from calibration import Batch
-from levit_edge.devices.device import Device
+from levit_edge.devices import Device, runtimes
+from levit_edge.devices.local import time_runners
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.pipeline.agreement import AGREEMENT_IMAGES, Comparison, compare
-from levit_edge.pipeline.images import Images
-from levit_edge.pipeline.load import Subject
+from levit_edge.metrics.agreement import Agreement, Participant
+from levit_edge.pipeline.job import Job
 from levit_edge.pipeline.lower import Lowered
-from levit_edge.pipeline.on_device import COUNTED_RUNS, DeviceRunner, count_instructions, runtimes
-from levit_edge.pipeline.options import BuildOptions
-from levit_edge.pipeline.verify import accuracies, paired_latency
-from levit_edge.progress import Progress
-from levit_edge.report.schema import DeviceAccuracy, Latency
-from targets.target import Image, Logits
+from levit_edge.pipeline.on_device import COUNTED_RUNS, BundleFiles, count_on, latency_of, time_on
+from levit_edge.pipeline.one_pass import Answers, Cast, Local, Remote, answer_all
+from levit_edge.pipeline.verify import Examples, run_floats
+from levit_edge.report.schema import DeviceFigures, Latency
+from targets.target import Image
+
+COMPARED_IMAGES = 200  # on which programs, files and devices are compared; the accuracy covers all images
+FLOAT = "torch float"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures by target; those that nobody measured are absent. ``on_device`` is by the name of the device, too."""
+    """Figures by target; those that nobody measured are absent. ``on_device`` are those of the device asked for."""
 
     accuracy: Mapping[str, Accuracy]
-    on_device: Mapping[str, dict[str, DeviceAccuracy]]
+    on_device: Mapping[str, DeviceFigures]
     latency: Mapping[str, Latency]
-    comparison: Comparison
+    agreement: Agreement
+    skipped: tuple[str, ...]
 
 
-def measure(
-    options: BuildOptions,
-    subject: Subject,
-    images: Images,
-    numerics: Batch,
-    built: Sequence[Lowered],
-    device: Device | None,
-    progress: Progress,
-) -> Measured:
-    """Everything that can be measured here and on ``device``.
-
-    Raises LevitEdgeError when somebody gives NaN or infinity.
-    """
-    accuracy = _accuracies(subject, images, built, progress)
-    runners = {} if device is None else _runners(device, built, progress)
-    comparison = compare(subject, built, runners, _compared(images, numerics), progress)
-    evaluated = {} if images.evaluation is None else comparison.on_device
-    on_device = {name: {runners[name].device.name: found} for name, found in evaluated.items()}
-    image = numerics.inputs[:1]
+def measure(job: Job, built: Sequence[Lowered], shown: Examples) -> Measured:
+    """Everything that can be measured here and on the device; LevitEdgeError when somebody gives NaN or infinity."""
+    device = job.plan.device
+    names = {} if device is None else runtimes(device, [lowered.target.name for lowered in built])
+    there = [lowered for lowered in built if lowered.target.name in names]
+    answers = _answers(job, built, there, shown)
     latency = {
-        lowered.target.name: _latency(options, lowered, runners.get(lowered.target.name), image, progress)
-        for lowered in built
-        if lowered.runner.executed
+        lowered.target.name: _time(job, lowered, shown.batch.inputs[:1]) for lowered in built if lowered.runner.executed
     }
-    return Measured(accuracy, on_device, latency, comparison)
-
-
-def _accuracies(subject: Subject, images: Images, built: Sequence[Lowered], progress: Progress) -> dict[str, Accuracy]:
-    if images.evaluation is None:
-        return {}
-
-    def reference(batch: Image) -> Logits:
-        with torch.no_grad():
-            logits: Logits = subject.fused(torch.from_numpy(batch)).numpy()
-        return logits
-
-    batches = images.evaluation.batches(progress, "evaluate")
-    return accuracies(batches, reference, {lowered.target.name: lowered.runner for lowered in built})
-
-
-def _compared(images: Images, numerics: Batch) -> tuple[str, Batch]:
-    """(source, images) on which all that compute the model are compared."""
-    if images.evaluation is not None:
-        return images.evaluation.source, images.evaluation.spread(AGREEMENT_IMAGES)
-    return ("noise" if images.calibration is None else images.calibration.source), numerics
-
-
-def _runners(device: Device, built: Sequence[Lowered], progress: Progress) -> dict[str, DeviceRunner]:
-    """One for each bundle that the device can run."""
-    found = runtimes(device, [lowered.target.name for lowered in built])
-    return {
-        lowered.target.name: DeviceRunner(
-            device, lowered.target.name, lowered.model_path, found[lowered.target.name], progress
-        )
-        for lowered in built
-        if lowered.target.name in found
+    evaluated = job.images.evaluation is not None
+    figures = {
+        lowered.target.name: _figures(job, device, lowered, answers if evaluated else None, shown)
+        for lowered in there
+        if device is not None
     }
+    measured = {name: found for name, found in figures.items() if found != DeviceFigures()}
+    return Measured(answers.accuracy if evaluated else {}, measured, latency, answers.agreement, answers.skipped)
 
 
-def _latency(
-    options: BuildOptions, lowered: Lowered, runner: DeviceRunner | None, image: Image, progress: Progress
-) -> Latency:
+def _answers(job: Job, built: Sequence[Lowered], there: Sequence[Lowered], shown: Examples) -> Answers:
+    cast, selection = _cast(job, built, there), job.images.evaluation
+    if selection is None:
+        return answer_all([shown.batch], cast, shown.source, None)
+    batches = selection.batches(job.progress, "evaluate")
+    return answer_all(batches, cast, selection.source, selection.spread(COMPARED_IMAGES))
+
+
+def _cast(job: Job, built: Sequence[Lowered], there: Sequence[Lowered]) -> Cast:
+    device, torch_name = job.plan.device, f"torch {torch.__version__}"
+    executing = there if device is not None and device.executes else ()
+    return Cast(
+        floats=_Floats(job.subject.fused),
+        floats_participant=Participant(name=FLOAT, target=None, runtime=torch_name, executed=False),
+        locals=tuple(_local(lowered, torch_name) for lowered in built),
+        remotes=tuple(_remote(job, device, lowered) for lowered in executing if device is not None),
+        load_images=device.batch_images if device is not None and executing else 1,
+    )
+
+
+class _Floats:
+    """The float model in torch, for batches of any size."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.batch = partial(run_floats, model)
+
+
+def _local(lowered: Lowered, torch_name: str) -> Local:
+    name, runner = lowered.target.name, lowered.runner
+    program = Participant(name=_program(name), target=name, runtime=torch_name, executed=False)
+    place = platform.machine() if runner.executed else "reference"
+    return Local(
+        target=name,
+        runner=runner,
+        participant=Participant(
+            name=f"{name} {place}", target=name, runtime=runner.runtime, executed=runner.executed, program=program.name
+        ),
+        program=lowered.program_runner,
+        program_participant=program,
+    )
+
+
+def _remote(job: Job, device: Device, lowered: Lowered) -> Remote:
     name = lowered.target.name
-    with progress.step(f"{name}: time"):
-        latency = paired_latency(lowered.reference, lowered.runner, image, threads=options.threads, runs=options.runs)
-    if runner is None:
-        return latency
-    with progress.step(f"{name}: count instructions on {runner.device.name}"):
-        counted = count_instructions(
-            runner.device, name, lowered.reference_path, lowered.model_path, image, COUNTED_RUNS
-        )
-    return latency.model_copy(update={"arm64": counted})
+    runner = device.load(name, lowered.model_path, 1, job.progress)
+    place = device.name if device.architecture == platform.machine() else device.architecture
+    participant = Participant(
+        name=f"{name} {place}",
+        target=name,
+        runtime=runner.runtime,
+        executed=runner.executed,
+        program=_program(name),
+    )
+    return Remote(name, runner, participant)
+
+
+def _program(target: str) -> str:
+    return f"{target} program"
+
+
+def _time(job: Job, lowered: Lowered, image: Image) -> Latency:
+    """Paired times on this machine."""
+    options = job.plan.options
+    with job.progress.step(f"{lowered.target.name}: time"):
+        timing = time_runners(lowered.reference, lowered.runner, image, options.runs)
+    return latency_of(timing, options.threads)
+
+
+def _figures(job: Job, device: Device, lowered: Lowered, answers: Answers | None, shown: Examples) -> DeviceFigures:
+    """What the device adds about one bundle, each part where it can."""
+    name, image, options = lowered.target.name, shown.batch.inputs[:1], job.plan.options
+    found = DeviceFigures() if answers is None else answers.on_device.get(name, DeviceFigures())
+    files = BundleFiles(name, lowered.reference_path, lowered.model_path)
+    latency = instructions = None
+    if device.times:
+        with job.progress.step(f"{name}: time on {device.name}"):
+            latency = time_on(device, files, image, options.threads, options.runs)
+    if device.counts:
+        with job.progress.step(f"{name}: count instructions on {device.name}"):
+            instructions = count_on(device, files, image, COUNTED_RUNS)
+    return found.model_copy(update={"latency": latency, "instructions": instructions})

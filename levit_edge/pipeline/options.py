@@ -1,52 +1,197 @@
-"""What a build is asked to do."""
+"""What each verb can be asked: one record per verb. A field carries its default and its help, for Python and the CLI.
+
+Nothing here imports torch, so that ``levit-edge --help`` answers at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from torch import nn
-
-from levit_edge.devices.device import LOCAL
+from levit_edge.devices import LOCAL, device_help
 from levit_edge.errors import InputError
 from targets.registry import TARGETS, target
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+else:
+    Module = Any
+
+ALL_TARGETS = "all"
+TIMED_RUNS = 60
+
 
 @dataclass(frozen=True)
-class BuildOptions:
-    """Every option of ``levit-edge build``.
+class Option:
+    """How a field appears on the command line.
 
-    ``model`` is a path, a hub id, a variant name (with ``random_weights``), a module (:class:`FusedLevit`,
-    :class:`Levit` or a transformers ``Levit*``), or None for the embedded demo. ``labels`` is a text file with one
-    class name a line. ``limit`` caps the evaluation images. ``threads`` are those of the timed runtimes. ``device``
-    is another machine that runs the bundles too, such as ``qemu-arm64``.
+    ``flag`` is its name there, where it differs from the field's. ``minimum`` and ``maximum`` bound a number, in
+    Python as on the command line. ``type`` is what the command line gives where the field takes more than that.
+    ``argument``: it has a place instead of a flag. ``default_text`` describes a default that is no plain value.
     """
 
-    model: str | nn.Module | None = None
-    targets: tuple[str, ...] = tuple(TARGETS)
-    calibration: Path | None = None
-    eval_data: Path | None = None
-    recipe: str = "int8"
-    samples: int = 256
-    seed: int = 0
-    out: Path = Path("dist")
-    random_weights: bool = False
-    skip_bad_images: bool = False
-    thresholds: Path | None = None
-    threads: int = 1
-    runs: int = 60
-    limit: int | None = None
-    labels: Path | None = None
-    device: str = LOCAL
+    help: str
+    metavar: str | None = None
+    flag: str | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    type: Any = None
+    argument: bool = False
+    default_text: str | None = None
+
+
+def options_of(record: type) -> dict[str, Option]:
+    """The fields of ``record`` that the command line shows, with how it shows them."""
+    hints = get_type_hints(record, include_extras=True)
+    found = {name: getattr(hints[name], "__metadata__", ()) for name in (field.name for field in fields(record))}
+    return {name: metadata[0] for name, metadata in found.items() if metadata}
+
+
+class _Checked:
+    """A record whose numbers keep the bounds that its options state; InputError otherwise."""
 
     def __post_init__(self) -> None:
-        for field in ("samples", "threads", "runs", "limit"):
-            value = getattr(self, field)
-            if value is not None and value < 1:
-                raise InputError(f"{field} is {value}; it must be at least 1")
-        if len(set(self.targets)) != len(self.targets):
-            raise InputError(f"targets {', '.join(self.targets)}: name each once")
+        for name, option in options_of(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, int) and option.minimum is not None and value < option.minimum:
+                raise InputError(f"{name} is {value}; it must be at least {option.minimum}")
+
+
+_BUNDLE = Option("Folder of a bundle, such as dist/onnx.", metavar="BUNDLE", argument=True)
+_DEVICE = Option(f"Where the bundles run: {device_help()}.", metavar="D")
+_LIMIT = Option("Use at most N images.", metavar="N", minimum=1)
+_THREADS = Option("Threads of the latency measurement.", metavar="N", minimum=1, maximum=os.cpu_count() or 1)
+_THRESHOLDS = Option("TOML file with limits that replace the default ones.", metavar="FILE")
+
+DeviceName = Annotated[str, _DEVICE]
+Limit = Annotated[int | None, _LIMIT]
+Threads = Annotated[int, _THREADS]
+LimitsFile = Annotated[Path | None, _THRESHOLDS]
+BundlePath = Annotated[Path, _BUNDLE]
+
+
+@dataclass(frozen=True)
+class BuildOptions(_Checked):
+    """Every option of ``levit-edge build``.
+
+    ``model`` is a path, a hub id, a variant name (with ``random_weights``), a live module (one of a model family's own
+    classes, fused or not, or a transformers model), or None for the embedded demo. ``targets`` are names of targets,
+    or ``all``; they are kept in the order of the registry. ``labels`` is a text file with one class name a line.
+    ``limit`` caps the images to evaluate on. ``threads`` are those of the timed runtimes. ``device`` is another
+    machine that runs the bundles too. Raises InputError for an unknown target or a number out of its bounds.
+    """
+
+    model: Annotated[
+        str | Module | None,
+        Option(
+            "Checkpoint: a directory, a file or a Hub id; without it, the embedded demo.", metavar="M", type=str | None
+        ),
+    ] = None
+    targets: Annotated[
+        tuple[str, ...],
+        Option(
+            f"{', '.join(TARGETS)} or {ALL_TARGETS}; repeatable.",
+            metavar="NAME",
+            flag="--target",
+            type=list[str],
+            default_text=ALL_TARGETS,
+        ),
+    ] = (ALL_TARGETS,)
+    calibration: Annotated[
+        Path | None,
+        Option("Images that choose the scales: a folder or an archive; no labels needed.", metavar="DATA"),
+    ] = None
+    eval_data: Annotated[Path | None, Option("Images that measure the accuracy.", metavar="DATA", flag="--eval")] = None
+    recipe: Annotated[str, Option("How to quantize: int8, fp32, fp16 or w8a16.", metavar="NAME|FILE.toml")] = "int8"
+    samples: Annotated[int, Option("Calibration images to draw.", metavar="N", minimum=1)] = 256
+    seed: Annotated[int, Option("Seed of the draw.", metavar="N")] = 0
+    out: Annotated[Path, Option("Where the bundles and the report go.", metavar="DIR")] = Path("dist")
+    random_weights: Annotated[bool, Option("Let M be a variant name, without a checkpoint.")] = False
+    labels: Annotated[Path | None, Option("Text file with one class name a line.", metavar="FILE")] = None
+    skip_bad_images: Annotated[bool, Option("List damaged images instead of stopping.")] = False
+    thresholds: LimitsFile = None
+    threads: Threads = 1
+    runs: Annotated[int, Option("Rounds of the latency measurement.", metavar="N", minimum=1)] = TIMED_RUNS
+    limit: Limit = None
+    device: DeviceName = LOCAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.targets:
             raise InputError(f"no target was named; valid: {', '.join(TARGETS)}")
         for name in self.targets:
-            target(name)
+            if name != ALL_TARGETS:
+                target(name)
+        chosen = [name for name in TARGETS if name in self.targets or ALL_TARGETS in self.targets]
+        object.__setattr__(self, "targets", tuple(chosen))
+        if self.random_weights and self.model is None:
+            raise InputError("--random-weights needs --model with the name of a variant")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(_Checked):
+    """Every option of ``levit-edge eval``: ``data`` may be left out for a bundle of the demo."""
+
+    bundle: BundlePath
+    data: Annotated[Path | None, Option("Images; without it, the demo's for a demo bundle.", metavar="DATA")] = None
+    limit: Limit = None
+    device: DeviceName = LOCAL
+
+
+@dataclass(frozen=True)
+class BenchOptions(_Checked):
+    """Every option of ``levit-edge bench``. ``runs`` are timed rounds, or inferences on a device that counts."""
+
+    bundles: Annotated[
+        tuple[Path, ...], Option("Folders of bundles.", metavar="BUNDLE...", type=list[Path], argument=True)
+    ]
+    device: DeviceName = LOCAL
+    threads: Threads = 1
+    runs: Annotated[
+        int | None,
+        Option(
+            "Timed rounds, or counted inferences on a device that counts.",
+            metavar="N",
+            minimum=1,
+            default_text="60 or 5",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class InspectOptions(_Checked):
+    """Every option of ``levit-edge inspect``."""
+
+    bundle: BundlePath
+    diverge: Annotated[
+        Path | None,
+        Option(
+            "Show the first layer where this machine's runtime departs from the quantized program.", metavar="IMAGE"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class PredictOptions(_Checked):
+    """Every option of ``levit-edge predict``; ``top`` is how many classes it gives."""
+
+    bundle: BundlePath
+    images: Annotated[tuple[Path, ...], Option("Image files.", metavar="IMAGE...", type=list[Path], argument=True)]
+    top: int = 5
+
+
+@dataclass(frozen=True)
+class GateOptions(_Checked):
+    """Every option of ``levit-edge gate``."""
+
+    report: Annotated[Path, Option("report.json of a build.", metavar="REPORT", argument=True)]
+    baseline: Annotated[Path | None, Option("Report of an earlier release to compare with.", metavar="FILE")] = None
+    junit: Annotated[Path | None, Option("Write the results as JUnit XML.", metavar="FILE")] = None
+    thresholds: LimitsFile = None
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """``levit-edge doctor`` has no options."""

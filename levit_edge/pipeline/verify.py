@@ -1,69 +1,67 @@
-"""Does a loaded model do what it should, and how fast: comparisons that the build and the other verbs share."""
+"""Step 5: does a model file compute what its program does? Nothing is published that does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from calibration import Batch
 from levit_edge.errors import LevitEdgeError
-from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
-from levit_edge.metrics.latency import measure, paired_speedup
-from levit_edge.report.schema import Latency
-from targets.target import Image, Logits, Runner
+from levit_edge.metrics.sqnr import sqnr_db
+from levit_edge.pipeline.job import Job
+from levit_edge.pipeline.lower import Lowered
+from targets.program.run import ProgramRunner
+from targets.target import Image, Logits, run_batch
 
-Function = Callable[[Image], Logits]
-
-WARMUP_ROUNDS = 10
-PARALLEL_RUNNERS = 2  # each on one thread; accuracy is not timed
-# Float32 gives 100 dB and more on trained weights, 56 dB on a random LeViT-384; a missing bias costs far more.
+IMAGES = 16
+# Least SQNR in dB of a model file against its program. Float32 files reach 100 dB and more on trained weights and lose
+# half of it where random weights amplify rounding; float16 keeps 11 bits; an integer runtime may round ties otherwise.
+# A missing bias or a wrong scale costs far more than any of them.
 FLOAT_MATCH_DB = 40.0
-# How much closer to the float model a program may be than the file it was lowered to.
+HALF_MATCH_DB = 40.0
+INTEGER_MATCH_DB = 25.0
+# How much closer to the float model a program may be than the file it was lowered to, where ties fall the other way.
 CLOSENESS_DB = 1.0
 
 
-@runtime_checkable
-class BatchRunner(Protocol):
-    """A runner that takes many images at once: float32 [B, C, H, W] -> [B, classes]."""
+@dataclass(frozen=True)
+class Examples:
+    """A few images with the answers of the float program, on which every target is verified."""
 
-    def batch(self, images: Image) -> Logits: ...
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Keep torch to one thread for the block: single images gain little from more, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    source: str
+    batch: Batch
+    floats: Logits
 
 
-def run_each(function: Function | BatchRunner, images: Image) -> Logits:
-    """``function`` on every image by itself, or on all of them when it knows batches: [B, C, H, W] -> [B, classes]."""
-    if isinstance(function, BatchRunner):
-        return function.batch(images)
-    return np.concatenate([function(images[index : index + 1]) for index in range(len(images))])
+def examples(job: Job) -> Examples:
+    """The images and what the float program answers to them, computed once for all targets."""
+    source, batch = job.images.for_verification(IMAGES, job.subject)
+    return Examples(source, batch, ProgramRunner(job.subject.program).batch(batch.inputs))
 
 
-def sqnr_db(reference: NDArray[np.float32], values: NDArray[np.float32]) -> float:
-    """Signal to noise ratio of ``values`` against ``reference`` in dB; infinite when they are equal."""
-    signal = float(np.square(reference.astype(np.float64)).sum())
-    error = float(np.square(reference.astype(np.float64) - values.astype(np.float64)).sum())
-    if error == 0:
-        return float("inf")
-    return float(10 * np.log10(signal / error)) if signal > 0 and np.isfinite(error) else float("-inf")
+def verify(job: Job, lowered: Lowered, shown: Examples) -> None:
+    """LevitEdgeError unless both files of a bundle compute what they were lowered from."""
+    recipe, target, inputs = job.plan.recipe, lowered.target, shown.batch.inputs
+    with job.progress.step(f"{target.name}: compare with the program"):
+        if (check := target.backend.verify) is not None:  # first, because it names the fault
+            check(lowered.model_path, lowered.program, recipe.half, inputs)
+            check(lowered.reference_path, job.subject.program, False, inputs)
+        reference = run_batch(lowered.reference, inputs)
+        check_match(f"{target.name} float reference", reference, shown.floats, FLOAT_MATCH_DB)
+        name, found = f"{target.name} {recipe.name}", run_batch(lowered.runner, inputs)
+        is_float = lowered.program is job.subject.program
+        expected = shown.floats if is_float else lowered.program_runner.batch(inputs)
+        if recipe.calibrates:
+            check_integer_match(name, found, expected, shown.floats, INTEGER_MATCH_DB)
+        else:
+            check_match(name, found, expected, HALF_MATCH_DB if recipe.half else FLOAT_MATCH_DB)
 
 
 def check_match(name: str, lowered: Logits, program: Logits, limit_db: float) -> None:
-    """Raise LevitEdgeError when the model file does not compute what its program does."""
+    """LevitEdgeError when the logits of a model file are further than ``limit_db`` from those of its program."""
     found = sqnr_db(program, lowered)
     if found < limit_db:
         raise LevitEdgeError(
@@ -82,31 +80,19 @@ def check_integer_match(name: str, lowered: Logits, program: Logits, floats: Log
         check_match(name, lowered, program, limit_db)
 
 
-def accuracies(
-    batches: Iterable[Batch], reference: Callable[[Image], Logits], runners: Mapping[str, Runner]
-) -> dict[str, Accuracy]:
-    """Accuracy of every runner against ``reference`` ([B, C, H, W] -> [B, classes]), in one pass over the images."""
-    meters = {name: AccuracyMeter() for name in runners}
-    with ThreadPoolExecutor(PARALLEL_RUNNERS) as pool:
-        for batch in batches:
-            expected = pool.submit(reference, batch.inputs)
-            found = {name: pool.submit(run_each, runner, batch.inputs) for name, runner in runners.items()}
-            for name, logits in found.items():
-                meters[name].update(expected.result(), logits.result(), batch.class_index)
-    return {
-        name: meters[name].result(runtime=runner.runtime, executed=runner.executed) for name, runner in runners.items()
-    }
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch to one thread for the block: single images gain little from more, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def paired_latency(reference: Runner, runner: Runner, image: Image, *, threads: int, runs: int) -> Latency:
-    """Times of both on one image, interleaved."""
-    times = measure(
-        {"reference": lambda: reference(image), "model": lambda: runner(image)}, runs=runs, warmup=WARMUP_ROUNDS
-    )
-    return Latency.of(
-        runtime=runner.runtime,
-        threads=threads,
-        fp32=times["reference"],
-        int8=times["model"],
-        speedup=paired_speedup(times["reference"], times["model"]),
-    )
+def run_floats(model: torch.nn.Module, images: Image) -> Logits:
+    """The float model in torch: float32 [B, C, H, W] -> [B, classes]."""
+    with torch.no_grad():
+        logits: Logits = model(torch.from_numpy(images)).numpy()
+    return logits

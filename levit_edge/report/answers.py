@@ -1,29 +1,26 @@
-"""What the verbs besides ``build`` find out, as data: one model per answer, the same on screen and in ``--json``."""
+"""The answers of the verbs besides ``build``: one record each, for the terminal and for ``--json``."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.metrics.agreement import Closeness
-from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.metrics.closeness import Closeness
+from levit_edge.metrics.instructions import Instructions
+from levit_edge.record import Record
 from levit_edge.report.schema import GateResult, Latency, Verdict, verdict
 
 Precision = Literal["int8", "float", "move"]
 Placement = Literal["delegate", "runtime", "fallback"]
-Availability = Literal["yes", "no", "needs macOS"]
+Availability = str  # "yes", "no", or what it needs, such as "needs macOS"
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Evaluation(_Result):
+class Evaluation(Record):
     """Accuracy of one bundle on ``device`` against its float reference, and the gates on it.
 
-    ``local`` says how close the answers of another device are to those of this host's runtime, its reference.
+    ``local`` says how close the answers of another device come to those of this host's runtime.
     """
 
     bundle: str
@@ -39,26 +36,26 @@ class Evaluation(_Result):
         return verdict(self.gates)
 
 
-class BenchRow(_Result):
-    """Paired latency of one bundle, or its instructions on an emulator; without either, ``note`` says why."""
+class BenchRow(Record):
+    """Paired latency of one bundle, or its instructions on a device that counts; without either, ``note`` says why."""
 
     bundle: str
     target: str
     runtime: str
     latency: Latency | None = None
-    instructions: ArmInstructions | None = None
+    instructions: Instructions | None = None
     note: str = ""
 
 
-class BenchResult(_Result):
-    """Every bundle of one ``bench``, in the order given. The bundles of one call are measured on one device."""
+class BenchResult(Record):
+    """Every bundle of one ``bench``, in the order given, all measured on ``device``."""
 
     device: str
     rows: tuple[BenchRow, ...]
 
 
-class OperatorRow(_Result):
-    """Operators of one kind. ``move`` only rearranges data; ``fallback`` is the slow reference kernel."""
+class OperatorRow(Record):
+    """Operators of one kind. A ``move`` only rearranges data; a ``fallback`` runs in a slow reference kernel."""
 
     name: str
     precision: Precision
@@ -66,8 +63,8 @@ class OperatorRow(_Result):
     count: int = Field(ge=1)
 
 
-class Inspection(_Result):
-    """What runs where in one bundle. ``delegates`` is None for a runtime that has no such thing."""
+class Inspection(Record):
+    """What runs where in one bundle. ``delegates`` and ``fallback_ops`` are None for a runtime without delegates."""
 
     bundle: str
     target: str
@@ -76,19 +73,19 @@ class Inspection(_Result):
     delegates: int | None = Field(default=None, ge=0)
     int8_ops: int = Field(ge=0)
     float_ops: int = Field(ge=0)
-    fallback_ops: int = Field(ge=0)
+    fallback_ops: int | None = Field(default=None, ge=0)
     operators: tuple[OperatorRow, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class LabelScore(_Result):
+class LabelScore(Record):
     """One class and the model's softmax probability for it."""
 
     label: str
     probability_pct: float = Field(ge=0, le=100)
 
 
-class Prediction(_Result):
+class Prediction(Record):
     """The most probable classes of one image, best first. ``executed`` is false for a simulated runtime."""
 
     image: str
@@ -97,15 +94,15 @@ class Prediction(_Result):
     top: tuple[LabelScore, ...]
 
 
-class Predictions(_Result):
+class Predictions(Record):
     """The answer of ``predict``."""
 
     bundle: str
     images: tuple[Prediction, ...]
 
 
-class DoctorRow(_Result):
-    """One target or device. ``fix`` is the command or the step that adds what is missing, empty when nothing is."""
+class DoctorRow(Record):
+    """One target or device. ``fix`` is the command or step that adds what is missing; empty when nothing is."""
 
     name: str
     kind: Literal["target", "device"]
@@ -116,7 +113,7 @@ class DoctorRow(_Result):
     fix: str = ""
 
 
-class DoctorReport(_Result):
+class DoctorReport(Record):
     """What works on this machine."""
 
     levit_edge: str
@@ -125,8 +122,8 @@ class DoctorReport(_Result):
     rows: tuple[DoctorRow, ...]
 
 
-class GateCheck(_Result):
-    """The answer of ``gate``: every check of every target. ``passed`` is None for a check without a value."""
+class GateCheck(Record):
+    """The answer of ``gate``: every check of every target; ``passed`` is False when one of them failed."""
 
     report: str
     baseline: str | None = None
@@ -134,8 +131,8 @@ class GateCheck(_Result):
     targets: dict[str, tuple[GateResult, ...]]
 
 
-class AddedDevice(_Result):
-    """An emulated machine on disk. ``note`` says what it cannot do, empty when it can do everything."""
+class AddedDevice(Record):
+    """A device that was added to this machine. ``note`` says what it cannot do; empty when it can do everything."""
 
     name: str
     folder: str
@@ -144,8 +141,8 @@ class AddedDevice(_Result):
     note: str = ""
 
 
-class RemovedDevice(_Result):
-    """What removing an emulated machine gave back; 0 bytes when it was not there."""
+class RemovedDevice(Record):
+    """The disk space that removing a device freed; 0 bytes when there was none."""
 
     name: str
     freed_bytes: int = Field(ge=0)

@@ -5,25 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from levit_edge.bundle.files import json_text
+from levit_edge.bundle.files import json_text, schema_reason
+from levit_edge.bundle.publish import settle
 from levit_edge.errors import InputError
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.metrics.agreement import Agreement, Closeness
-from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.metrics.agreement import Agreement
+from levit_edge.metrics.closeness import Closeness
+from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import LatencyStats, Speedup
+from levit_edge.record import Record
 
 SCHEMA_VERSION: Literal[1] = 1
 
 Verdict = Literal["passed", "failed", "not measured"]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Host(_Entry):
+class Host(Record):
     """The machine that built and measured."""
 
     system: str
@@ -33,7 +32,7 @@ class Host(_Entry):
     python: str
 
 
-class Model(_Entry):
+class Model(Record):
     """The checkpoint. ``source`` is what the user named (never an absolute path of the build machine)."""
 
     variant: str
@@ -44,7 +43,7 @@ class Model(_Entry):
     parameters: int = Field(ge=0)
 
 
-class Calibration(_Entry):
+class Calibration(Record):
     """The images that chose the scales. ``sha256`` covers the sampled images and the preprocessing."""
 
     source: str
@@ -54,18 +53,17 @@ class Calibration(_Entry):
     skipped_images: tuple[str, ...] = ()
 
 
-class Milliseconds(_Entry):
+class Milliseconds(Record):
     """One runner's times."""
 
     median: float = Field(gt=0)
     p90: float = Field(gt=0)
 
 
-class Latency(_Entry):
+class Latency(Record):
     """Paired times of the float reference and of the built model (``int8_ms``, whatever its recipe).
 
-    ``speedup`` is the median of the rounds' ratios and ``speedup_low``..``speedup_high`` its 95 % interval. All this is
-    of this host; ``arm64`` are the instructions of both on an emulated processor, where one was used.
+    ``speedup`` is the median of the rounds' ratios and ``speedup_low``..``speedup_high`` its 95 % interval.
     """
 
     runtime: str
@@ -76,7 +74,11 @@ class Latency(_Entry):
     speedup: float = Field(gt=0)
     speedup_low: float = Field(gt=0)
     speedup_high: float = Field(gt=0)
-    arm64: ArmInstructions | None = None
+
+    @property
+    def source(self) -> str:
+        """What was timed, in words: ``onnxruntime-cpu, threads=1``."""
+        return f"{self.runtime}, threads={self.threads}"
 
     @classmethod
     def of(cls, *, runtime: str, threads: int, fp32: LatencyStats, int8: LatencyStats, speedup: Speedup) -> Latency:
@@ -93,30 +95,33 @@ class Latency(_Entry):
         )
 
 
-class DeviceAccuracy(_Entry):
-    """Accuracy with the kernels of another processor, against the float model.
+class DeviceFigures(Record):
+    """What one device other than this host measured of a bundle; None where it cannot, or nothing was asked.
 
-    ``local`` says how close the same file's answers are to those of this host's runtime, its reference.
+    ``accuracy`` is against the float model, ``local`` against the same file in this host's runtime. A device that
+    counts has ``instructions``, one that times has ``latency``.
     """
 
-    accuracy: Accuracy
-    local: Closeness
+    accuracy: Accuracy | None = None
+    local: Closeness | None = None
+    instructions: Instructions | None = None
+    latency: Latency | None = None
 
 
-class Delegation(_Entry):
-    """What runs where: delegated partitions, operators in int8, in float, and left to the slow reference kernels.
+class Delegation(Record):
+    """What runs where: delegated partitions, operators in int8, in float, and those left to slow reference kernels.
 
-    ``delegates`` is None for a runtime that has no such thing.
+    ``delegates`` and ``fallback_ops`` are None for a runtime without delegates.
     """
 
     delegates: int | None = Field(ge=0)
     int8_ops: int = Field(ge=0)
     float_ops: int = Field(ge=0)
-    fallback_ops: int = Field(ge=0)
+    fallback_ops: int | None = Field(ge=0)
 
 
-class GateResult(_Entry):
-    """One check. ``passed`` is None, and so is ``value``, when the value was not measured: skipped is not passed."""
+class GateResult(Record):
+    """One check. ``value`` and ``passed`` are None when the value was not measured: skipped is not passed."""
 
     name: str
     value: float | None
@@ -125,11 +130,11 @@ class GateResult(_Entry):
     note: str = ""
 
 
-class TargetReport(_Entry):
-    """One bundle. ``size_ratio`` is model file / float reference file; figures nobody measured are None.
+class TargetReport(Record):
+    """One bundle. ``size_ratio`` is model file / float reference file; figures that were not measured are None.
 
-    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``devices`` has the accuracy on machines
-    other than this one, by the name of the device.
+    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``accuracy`` and ``latency`` are those of
+    this host; ``devices`` has the figures of other machines, by the name of the device.
     """
 
     bundle: str
@@ -140,12 +145,28 @@ class TargetReport(_Entry):
     fp32_size_bytes: int = Field(ge=1)
     size_ratio: float = Field(gt=0)
     accuracy: Accuracy | None = None
-    devices: dict[str, DeviceAccuracy] = Field(default_factory=dict)
+    devices: dict[str, DeviceFigures] = Field(default_factory=dict)
     latency: Latency | None = None
     delegation: Delegation | None = None
     gates: tuple[GateResult, ...] = ()
     tool_versions: dict[str, str] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_instructions(cls, entry: Any) -> Any:
+        """Reports of earlier versions have the instructions of a device in ``latency.arm64``, null without a device."""
+        latency = entry.get("latency") if isinstance(entry, dict) else None
+        if not isinstance(latency, dict) or "arm64" not in latency:
+            return entry
+        moved = {**entry, "latency": {name: value for name, value in latency.items() if name != "arm64"}}
+        match latency["arm64"]:
+            case None:
+                return moved
+            case {"device": str(device)} as counted:
+                devices = entry.get("devices", {})
+                return {**moved, "devices": {**devices, device: {**devices.get(device, {}), "instructions": counted}}}
+        return entry
 
     @property
     def verdict(self) -> Verdict:
@@ -153,7 +174,7 @@ class TargetReport(_Entry):
         return verdict(self.gates)
 
 
-class Report(_Entry):
+class Report(Record):
     """A whole build; ``targets`` are kept in alphabetical order. ``agreement`` compares all that compute the model."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -191,8 +212,12 @@ def verdict(gates: tuple[GateResult, ...]) -> Verdict:
 
 
 def load_report(path: Path) -> Report:
-    """Read ``report.json``; InputError when it is missing, not JSON, of another schema, or does not fit the schema."""
+    """Read ``report.json``; InputError when it is missing, not JSON, of another schema, or does not fit the schema.
+
+    Completes a publication that a killed build left unfinished (:func:`levit_edge.bundle.publish.settle`).
+    """
     try:
+        settle(path.absolute().parent)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; a build writes report.json into its output folder") from None
@@ -201,14 +226,4 @@ def load_report(path: Path) -> Report:
     try:
         return Report.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{path} {_reason(error)}") from None
-
-
-def _reason(error: ValidationError) -> str:
-    first: Any = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "json_invalid":
-        return f"is not JSON: {first['msg']}"
-    if place == "schema_version":
-        return f"has schema_version {first['input']!r}; this levit-edge reads {SCHEMA_VERSION}: build it again"
-    return f"is not a levit-edge report: {place}: {first['msg']}"
+        raise InputError(f"{path} {schema_reason(error, 'a levit-edge report', SCHEMA_VERSION)}") from None

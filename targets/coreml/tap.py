@@ -1,4 +1,4 @@
-"""The layers of a ``.mlpackage`` as the reference interpreter computes them: Core ML shows nothing but its outputs.
+"""The layers of a ``.mlpackage`` as the reference interpreter computes them: Core ML exposes only its outputs.
 
 Tensors that the package declares as float16 are rounded to float16, as they are on a device.
 """
@@ -6,7 +6,7 @@ Tensors that the package declares as float16 are rounded to float16, as they are
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +19,24 @@ _KINDS: dict[str, Kind] = {"conv": "conv", "linear": "linear", "matmul": "matmul
 
 
 @dataclass(frozen=True)
-class _Tapped:
-    """One layer of the package: ``output`` is the name of the tensor that holds it."""
+class PackageLayer:
+    """One layer of a package: ``name`` is the tensor that it computes, ``passed_on`` the one that others read.
+
+    These differ where a quantize operator alone reads the layer: ``passed_on`` is then what it stores, and
+    ``quantization`` says how.
+    """
 
     kind: Kind
     name: str
-    output: str
+    passed_on: str
     quantization: mil.Quantization | None
 
 
-def _tapped(operations: Iterable[mil.Operation]) -> list[_Tapped]:
+def package_layers(operations: Sequence[mil.Operation]) -> list[PackageLayer]:
+    """The convolutions, linear layers and matrix products in the order of execution.
+
+    A product with a constant is a linear layer.
+    """
     readers: defaultdict[str, list[mil.Operation]] = defaultdict(list)
     computed = set[str]()
     for operation in operations:
@@ -41,30 +49,29 @@ def _tapped(operations: Iterable[mil.Operation]) -> list[_Tapped]:
         if operation.type in _KINDS:
             constant = operation.type == "matmul" and not set(operation.inputs["y"]) & computed
             kind: Kind = "linear" if constant else _KINDS[operation.type]
-            (name,) = operation.output_names
-            users = readers[name]
+            (name,), users = operation.output_names, readers[operation.output_names[0]]
             if [user.type for user in users] == ["quantize"]:
-                found.append(_Tapped(kind, name, users[0].output_names[0], users[0].quantization))
+                found.append(PackageLayer(kind, name, users[0].output_names[0], users[0].quantization))
             else:
-                found.append(_Tapped(kind, name, name, None))
+                found.append(PackageLayer(kind, name, name, None))
     return found
-
-
-def _layer(tapped: _Tapped, traced: mil.Traced) -> Layer:
-    quantization = tapped.quantization
-    if quantization is None or traced.integers is None:
-        return Layer(tapped.kind, tapped.name, traced.values)
-    scale, zero_point = float(quantization.scale), int(quantization.zero_point)
-    lowest, _ = INTEGER_RANGES[quantization.dtype]
-    return stored(tapped.kind, tapped.name, traced.integers, scale, zero_point, lowest)
 
 
 def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     """Every layer of the ``.mlpackage`` on ``image`` float32 [1, C, H, W], in the order of execution.
 
-    Raises InputError when the package is damaged or has an operator that the interpreter does not know.
+    Raises InputError when the package is damaged or holds an operator that the interpreter does not know.
     """
     program = mil.load(path)
-    layers = _tapped(program.operations)
-    traced = program.trace(image, [layer.output for layer in layers])
-    return tuple(_layer(layer, traced[layer.output]) for layer in layers)
+    layers = package_layers(program.operations)
+    traced = program.trace(image, [layer.passed_on for layer in layers])
+    return tuple(_layer(layer, traced[layer.passed_on]) for layer in layers)
+
+
+def _layer(layer: PackageLayer, traced: mil.Traced) -> Layer:
+    quantization = layer.quantization
+    if quantization is None or traced.integers is None:
+        return Layer(layer.kind, layer.name, traced.values)
+    scale, zero_point = float(quantization.scale), int(quantization.zero_point)
+    lowest, _ = INTEGER_RANGES[quantization.dtype]
+    return stored(layer.kind, layer.name, traced.integers, scale, zero_point, lowest)

@@ -1,7 +1,7 @@
 """The layers of an ``.onnx`` as ONNX Runtime computes them: a copy of the graph with more outputs.
 
-A stored layer gives the output of its QuantizeLinear operator: that operator is fused into the integer kernel all the
-same, whereas an integer kernel whose float output is wanted too would not be chosen.
+For a layer that is stored as integers, the new output is that of its QuantizeLinear, which ONNX Runtime still fuses
+into the integer kernel. It would not choose that kernel if the float value in between were an output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from targets.ort import target as ort
+from targets.ort.run import session
 from targets.program.tap import Kind, Layer, stored
 from targets.target import INPUT_NAME, Image
 
@@ -74,11 +74,11 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     """
     import onnx
 
-    ort.load(path, 1)  # names a damaged file by its own path
+    session(path, 1)  # so that the error about a damaged file names that file, and not the copy
     model = onnx.load(path)
     layers = add_outputs(model)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         onnx.save(model, copy)
-        values = ort.session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
+        values = session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
     return tuple(_layer(layer, data, model.graph) for layer, data in zip(layers, values, strict=True))

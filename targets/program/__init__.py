@@ -1,9 +1,5 @@
-"""Taps: what every layer of a model file really computes in its runtime, for one image.
+"""The exported program that a model file was lowered from: read safely, run, and replayed layer by layer."""
 
-Nothing of the file is computed anew: each tap runs the file itself, with more of its tensors shown.
-"""
-
-from targets.program.probes import PROBES, Probe, probe
 from targets.program.tap import Affine, Kind, Layer, check_aligned
 
-__all__ = ["PROBES", "Affine", "Kind", "Layer", "Probe", "check_aligned", "probe"]
+__all__ = ["Affine", "Kind", "Layer", "check_aligned"]

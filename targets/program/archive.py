@@ -2,8 +2,8 @@
 
 ``torch.export.load`` (torch/export/pt2_archive/_package.py, torch/_export/serde/serialize.py) unpickles whatever an
 archive declares as pickled, custom or opaque; loads its shared libraries; evaluates its symbolic sizes, guards and
-names as Python; and calls any function of torch that a node names. A program of a build has none of that, so an archive
-passes only if it is made of what the exporter writes: records and operators that are listed here, and plain words.
+names as Python; and calls any function of torch that a node names. A program of a build needs none of that. So an
+archive passes only if it holds nothing but the records and operators that are listed here, and plain words as texts.
 """
 
 from __future__ import annotations
@@ -36,22 +36,25 @@ _SYMBOLIC = {"as_expr", "expr_str"}
 _ONLY_EMPTY = ("guards_code", "range_constraints", "custom_obj_values", "treespec_namedtuple_fields")
 _METADATA = {"nn_module_stack", "torch_fn"}
 
+# Each computes its outputs from its arguments, and nothing else: it touches no file, process or Python object.
 _ATEN = (
-    "add.Tensor",
-    "bmm.default",
-    "conv2d.default",
-    "flatten.using_ints",
-    "hardswish.default",
-    "linear.default",
-    "mean.dim",
-    "mul.Tensor",
-    "permute.default",
-    "reshape.default",
-    "softmax.int",
-    "transpose.int",
-    "unflatten.int",
-    "view.default",
-)
+    "abs.default", "adaptive_avg_pool2d.default", "add.Scalar", "add.Tensor", "addmm.default", "amax.default",
+    "_assert_tensor_metadata.default", "avg_pool2d.default", "batch_norm.default", "bmm.default", "cat.default",
+    "chunk.default", "clamp.default", "clamp_max.default", "clamp_min.default", "clone.default",
+    "constant_pad_nd.default", "contiguous.default", "conv1d.default", "conv2d.default", "conv2d.padding",
+    "div.Scalar", "div.Tensor", "dropout.default", "elu.default", "erf.default", "exp.default", "expand.default",
+    "expand_as.default", "flatten.using_ints", "gelu.default", "group_norm.default", "hardsigmoid.default",
+    "hardswish.default", "hardtanh.default", "layer_norm.default", "leaky_relu.default", "linear.default",
+    "log.default", "matmul.default", "max.dim", "max_pool2d.default", "maximum.default", "mean.default", "mean.dim",
+    "minimum.default", "mm.default", "mul.Scalar", "mul.Tensor", "_native_batch_norm_legit_no_training.default",
+    "neg.default", "pad.default", "permute.default", "pow.Tensor_Scalar", "prelu.default", "reciprocal.default",
+    "relu.default", "relu6.default", "repeat.default", "reshape.default", "roll.default", "rsqrt.default",
+    "rsub.Scalar", "scaled_dot_product_attention.default", "select.int", "sigmoid.default", "silu.default",
+    "slice.Tensor", "softmax.int", "softplus.default", "split.Tensor", "split_with_sizes.default", "sqrt.default",
+    "square.default", "squeeze.default", "squeeze.dim", "squeeze.dims", "stack.default", "sub.Scalar", "sub.Tensor",
+    "sum.dim_IntList", "t.default", "tanh.default", "to.dtype", "transpose.int", "unbind.int", "unflatten.int",
+    "unsqueeze.default", "var.correction", "view.default", "where.self",
+)  # fmt: skip
 _QUANTIZED = (
     "dequantize_per_channel.default",
     "dequantize_per_tensor.default",
@@ -92,7 +95,7 @@ def _check_metadata(node: dict[str, Any]) -> None:
 
 
 def _children(entry: dict[str, Any]) -> Iterator[Any]:
-    """What is to be checked of an entry as any other value; the rest is checked here, by its meaning."""
+    """Check the parts of ``entry`` that have a meaning of their own; yield the others, for the check of any value."""
     if "target" in entry:
         _refuse_unless(entry["target"] in OPERATORS, f"the operator {str(entry['target'])[:60]!r}")
         _check_metadata(entry)
@@ -107,7 +110,7 @@ def _children(entry: dict[str, Any]) -> Iterator[Any]:
 
 
 def _check_values(value: Any) -> None:
-    """Every text of the JSON document ``value`` is a word, and every operator is known."""
+    """Refuse the JSON document ``value`` unless every text in it is a plain word and every operator is listed."""
     if isinstance(value, str):
         _check_word(value)
     elif isinstance(value, list | dict):
@@ -136,7 +139,7 @@ def _check(reader: PT2ArchiveReader) -> None:
 
 
 def load(data: bytes) -> ExportedProgram:
-    """The program in ``data``, an archive of ``torch.export.save``, once nothing in it can run code.
+    """The program in ``data``, an archive of ``torch.export.save``, loaded only if nothing in it can run code.
 
     Raises ValueError, which names it, for an archive with anything that no build writes, and the errors of zip, JSON
     and torch for a damaged one. The check reads the same bytes through the same reader as the load.

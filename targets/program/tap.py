@@ -1,26 +1,28 @@
-"""What a tap gives: the value of every layer of a model, as the runtime computed it on one image."""
+"""What a tap returns: the output of every layer of a model file, as its runtime computed it for one image.
+
+A tap runs the model file itself with more of its tensors exposed; it computes no layer on its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from levit_edge.errors import InputError
-from targets.target import Image
 
 Kind = Literal["conv", "linear", "matmul"]
 
 
 @dataclass(frozen=True)
 class Affine:
-    """How integers stand for real numbers: ``real = scale * (integer - zero_point)``, with both of them 0..255.
+    """How integers stand for real numbers: ``real = scale * (integer - zero_point)``.
 
-    Signed types are counted from their lowest integer: converters exchange int8 and uint8 as they like.
+    Integers and zero point count from the lowest integer of their type, so that both lie in 0..255: converters replace
+    int8 by uint8 and the other way round.
     """
 
     scale: float
@@ -29,10 +31,10 @@ class Affine:
 
 @dataclass(frozen=True)
 class Layer:
-    """The output of one convolution, linear layer or matrix product, as it is stored.
+    """The output of one convolution, linear layer or matrix product, in the form in which it is stored.
 
-    ``data`` are the integers of ``affine`` as uint8, or float32 where that is None: [1, C, H, W] for ``conv``, [N, C]
-    for ``linear`` and [heads, N, M] for ``matmul``. ``name`` is what the model calls the layer.
+    ``data`` is uint8 where ``affine`` says what the integers stand for, else float32: [1, C, H, W] for ``conv``,
+    [N, C] for ``linear`` and [heads, N, M] for ``matmul``. ``name`` is the layer's name in the model.
     """
 
     kind: Kind
@@ -51,17 +53,14 @@ class Layer:
 
 
 def stored(kind: Kind, name: str, integers: NDArray[Any], scale: float, zero_point: int, lowest: int) -> Layer:
-    """A layer of 8-bit ``integers`` of which ``lowest`` (-128 or 0) is the least that their type holds."""
+    """A layer of 8-bit ``integers`` whose type starts at ``lowest``: -128 or 0."""
     return Layer(kind, name, (integers.astype(np.int32) - lowest).astype(np.uint8), Affine(scale, zero_point - lowest))
 
 
-Tap = Callable[[Path, Image], tuple[Layer, ...]]
-
-
 def check_aligned(found: Sequence[Layer], expected: Sequence[Layer], found_name: str, expected_name: str) -> None:
-    """InputError unless both have the same layers: in number, and each in its kind and shape.
+    """InputError unless both have the same number of layers, and each pair the same kind and shape.
 
-    Whether a layer is stored as integers may differ: a float reference stores none.
+    One may store a layer as integers and the other as floats: a float reference stores no integers.
     """
     if len(found) != len(expected):
         raise InputError(

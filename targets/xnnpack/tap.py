@@ -1,14 +1,14 @@
 """The layers of a ``.pte`` as ExecuTorch's XNNPACK delegate computes them: a copy of the program with more outputs.
 
-The whole model is one delegate, whose inside no profiler of the runtime shows. In the copy the output of each layer is
-an output of the delegate and of the method; operators, constants and scales are those of the file.
+The whole model is one delegate, and no profiler of the runtime shows what happens inside. In the copy, the output of
+each layer is an output of the delegate and of the method; operators, constants and scales are those of the file.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import torch
 from levit_edge.errors import InputError
 from targets.program.tap import Kind, Layer, stored
 from targets.target import Image
-from targets.xnnpack import target as xnnpack
-from targets.xnnpack.graph import Value, join_payload, read_values, split_payload, with_outputs
+from targets.xnnpack.program_file import ProgramFile, operator_name, read_program, schema, tensor_of
+from targets.xnnpack.run import XnnpackRunner
 
 _KINDS: dict[str, Kind] = {
     "XNNConv2d": "conv",
@@ -27,105 +27,101 @@ _KINDS: dict[str, Kind] = {
     "XNNFullyConnected": "linear",
     "XNNBatchMatrixMultiply": "matmul",
 }
-_FLOAT32, _QINT8 = 1, 3  # datatypes of the graph's schema
+_EXTERNAL_OUTPUT = 2  # XNN_VALUE_FLAG_EXTERNAL_OUTPUT of xnnpack.h
 _ALIGNMENT = 16
 
 
-def _read(path: Path) -> tuple[Any, Any, Any]:
-    """(file, plan, data of its only delegate) of a program."""
-    from executorch.exir._serialize._program import deserialize_pte_binary
+@dataclass(frozen=True)
+class Tapped:
+    """The output of one layer: an entry of the graph's ``xvalues``. ``added`` unless the program returns it anyway."""
 
-    try:
-        file = deserialize_pte_binary(path.read_bytes())
-    except (OSError, ValueError, AssertionError, RuntimeError, struct.error) as error:
-        raise InputError(f"{path} is not an ExecuTorch program: {error}") from None
-    plan = file.program.execution_plan[0]
-    if len(plan.delegates) != 1 or len(plan.chains[0].instructions) != 1:
-        raise InputError(f"{path} is not one XNNPACK delegate: it has {len(plan.delegates)}; build it again")
-    return file, plan, file.program.backend_delegate_data[plan.delegates[0].processed.index]
-
-
-def _layers(graph: dict[str, Any]) -> list[tuple[Kind, int]]:
-    """Kind and id of the output of each layer, in the order of execution."""
-    return [
-        (_KINDS[node["xnode_union_type"]], node["xnode_union"]["output_id"])
-        for node in graph["xnodes"]
-        if node["xnode_union_type"] in _KINDS
-    ]
-
-
-def _tensor(value: Value, offset: int) -> Any:
-    """The value as a tensor of the plan, at ``offset`` in its planned memory."""
-    from executorch.exir import schema
-    from executorch.exir.scalar_type import ScalarType
-
-    return schema.Tensor(
-        scalar_type=ScalarType.FLOAT if value.datatype == _FLOAT32 else ScalarType.CHAR,
-        storage_offset=0,
-        sizes=list(value.shape),
-        dim_order=list(range(len(value.shape))),
-        requires_grad=False,
-        layout=0,
-        data_buffer_idx=0,
-        allocation_info=schema.AllocationDetails(memory_id=1, memory_offset_low=offset, memory_offset_high=0),
-        shape_dynamism=schema.TensorShapeDynamism.STATIC,
-    )
-
-
-def _add_outputs(plan: Any, values: list[Value]) -> None:
-    """Make ``values`` outputs of the plan's only instruction, the call of the delegate, and of the plan."""
-    from executorch.exir import schema
-
-    call = plan.chains[0].instructions[0].instr_args
-    end = plan.non_const_buffer_sizes[1]
-    for value in values:
-        offset = end + -end % _ALIGNMENT
-        end = offset + math.prod(value.shape) * (4 if value.datatype == _FLOAT32 else 1)
-        call.args.append(len(plan.values))
-        plan.outputs.append(len(plan.values))
-        plan.values.append(schema.EValue(_tensor(value, offset)))
-    plan.non_const_buffer_sizes[1] = end
-
-
-def write_tapped(path: Path, copy: Path) -> list[tuple[Kind, Value]]:
-    """Write the program with every layer as an output, behind the logits; gives back the layers, in their order.
-
-    Layers that are outputs anyway (the logits of a float program) are not added again. Raises InputError.
-    """
-    from executorch.exir._serialize._program import serialize_pte_binary
-
-    file, plan, delegate = _read(path)
-    payload = bytes(delegate.data)
-    graph, constants = split_payload(payload)
-    values = read_values(graph)
-    layers = [(kind, values[output]) for kind, output in _layers(xnnpack.graph(payload))]
-    if unknown := {value.datatype for _, value in layers} - {_FLOAT32, _QINT8}:
-        raise InputError(f"{path} has layers of the XNNPACK datatypes {sorted(unknown)}; known: float32 and qint8")
-    added = [value for _, value in layers if not value.is_output]
-    delegate.data = join_payload(with_outputs(graph, added), constants)
-    _add_outputs(plan, added)
-    copy.write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
-    return layers
-
-
-def _layer(index: int, kind: Kind, value: Value, tensor: torch.Tensor) -> Layer:
-    if kind == "conv":
-        tensor = tensor.permute(0, 3, 1, 2)  # [1, H, W, C] -> [1, C, H, W]
-    name, data = f"{kind} {index}", tensor.numpy()
-    if value.affine is None:
-        return Layer(kind, name, data)
-    return stored(kind, name, data, value.affine.scale, value.affine.zero_point, int(np.iinfo(data.dtype).min))
+    kind: Kind
+    value: Any
+    added: bool
 
 
 def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     """Every layer of the ``.pte`` on ``image`` float32 [1, C, H, W], as this host's ExecuTorch computes it.
 
-    Raises InputError when ``path`` is no program, or not one that is a single XNNPACK delegate.
+    Raises InputError when ``path`` is not a program, or not one that is a single XNNPACK delegate.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         layers = write_tapped(path, copy)
-        logits, *added = xnnpack.load(copy, 1).execute(image)
+        logits, *added = XnnpackRunner(copy, 1).execute(image)
     outputs = iter(added)
-    found = [(kind, value, logits if value.is_output else next(outputs)) for kind, value in layers]
-    return tuple(_layer(index, *entry) for index, entry in enumerate(found))
+    tensors = [next(outputs) if layer.added else logits for layer in layers]
+    return tuple(_layer(f"{layer.kind} {index}", layer, tensors[index]) for index, layer in enumerate(layers))
+
+
+def write_tapped(path: Path, copy: Path) -> list[Tapped]:
+    """Write a copy of the program that returns every layer after the logits; gives the layers in their order.
+
+    Layers that the program returns anyway (the logits of a float program) are not returned twice. Raises InputError
+    like :func:`tap`.
+    """
+    program = read_program(path)
+    if len(program.payloads) != 1 or len(program.plan.chains[0].instructions) != 1:
+        raise InputError(f"{path} is not one XNNPACK delegate: it has {len(program.payloads)}; build it again")
+    graph = program.payloads[0].graph
+    values = {tensor_of(value).idOut: value for value in graph.xvalues}
+    layers = []
+    for node in graph.xnodes:
+        if (kind := _KINDS.get(operator_name(node))) is not None:
+            value = values[node.xnodeUnion.outputId]
+            layers.append(Tapped(kind, value, not tensor_of(value).flags & _EXTERNAL_OUTPUT))
+    _add_outputs(program, [tensor_of(layer.value) for layer in layers if layer.added], path)
+    program.write(copy)
+    return layers
+
+
+def _add_outputs(program: ProgramFile, tensors: list[Any], path: Path) -> None:
+    """Make ``tensors`` outputs of the graph, of the call of the delegate (the plan's only instruction) and of the plan.
+
+    Each gets room in the planned memory behind all that is there. InputError for a tensor that is not float32 or int8.
+    """
+    from executorch.exir.scalar_type import ScalarType
+    from executorch.exir.schema import EValue
+
+    datatypes = schema().XNNDatatype
+    types = {datatypes.xnn_datatype_fp32: ScalarType.FLOAT, datatypes.xnn_datatype_qint8: ScalarType.CHAR}
+    if unknown := {tensor.datatype for tensor in tensors} - set(types):
+        raise InputError(f"{path} has layers of the XNNPACK datatypes {sorted(unknown)}; known: float32 and qint8")
+    graph, plan = program.payloads[0].graph, program.plan
+    end = plan.non_const_buffer_sizes[1]
+    for tensor in tensors:
+        tensor.externalId, tensor.flags = graph.numExterns, tensor.flags | _EXTERNAL_OUTPUT
+        graph.numExterns += 1
+        sizes = [] if tensor.dims is None else [int(size) for size in tensor.dims]
+        offset = end + -end % _ALIGNMENT
+        end = offset + math.prod(sizes) * (4 if types[tensor.datatype] == ScalarType.FLOAT else 1)
+        plan.chains[0].instructions[0].instr_args.args.append(len(plan.values))
+        plan.outputs.append(len(plan.values))
+        plan.values.append(EValue(_planned(types[tensor.datatype], sizes, offset)))
+    plan.non_const_buffer_sizes[1] = end
+
+
+def _planned(scalar_type: Any, sizes: list[int], offset: int) -> Any:
+    """A tensor of the plan at ``offset`` of its memory."""
+    from executorch.exir.schema import AllocationDetails, Tensor, TensorShapeDynamism
+
+    return Tensor(
+        scalar_type=scalar_type,
+        storage_offset=0,
+        sizes=sizes,
+        dim_order=list(range(len(sizes))),
+        requires_grad=False,
+        layout=0,
+        data_buffer_idx=0,
+        allocation_info=AllocationDetails(memory_id=1, memory_offset_low=offset, memory_offset_high=0),
+        shape_dynamism=TensorShapeDynamism.STATIC,
+    )
+
+
+def _layer(name: str, tapped: Tapped, tensor: torch.Tensor) -> Layer:
+    if tapped.kind == "conv":
+        tensor = tensor.permute(0, 3, 1, 2)  # [1, H, W, C] -> [1, C, H, W]
+    data, affine = tensor.numpy(), getattr(tapped.value.xvalueUnion, "quantParams", None)
+    if affine is None:
+        return Layer(tapped.kind, name, data)
+    return stored(tapped.kind, name, data, affine.scale, affine.zeroPoint, int(np.iinfo(data.dtype).min))

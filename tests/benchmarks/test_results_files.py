@@ -36,11 +36,11 @@ def _rows(names: dict[str, str]) -> list:
     return rows(entries, accuracy, latencies(entries, np.zeros((1, 3, 2, 2), np.float32), 3))
 
 
-def test_a_row_is_compared_with_its_float_twin_and_with_ours_but_not_with_itself():
-    float_twin, ours, peer = _rows(
+def test_a_row_is_compared_with_its_float_reference_and_with_ours_but_not_with_itself():
+    reference, ours, peer = _rows(
         {"stock-onnxruntime-float32": "float32", "ours-onnxruntime-int8": "int8", "stock-onnxruntime-int8": "int8"}
     )
-    assert set(float_twin.speed_against) == {"ours-onnxruntime-int8"}
+    assert set(reference.speed_against) == {"ours-onnxruntime-int8"}
     assert set(ours.speed_against) == {"stock-onnxruntime-float32"}
     assert set(peer.speed_against) == {"stock-onnxruntime-float32", "ours-onnxruntime-int8"}
 

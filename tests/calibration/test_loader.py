@@ -18,7 +18,6 @@ from calibration import (
     BadImageError,
     ImageSet,
     decode,
-    default_preprocessing,
     image_pixels,
     load,
     normalize,
@@ -27,6 +26,7 @@ from calibration import (
 from calibration.loader import AHEAD_PER_WORKER
 from calibration.preprocess import Pixels
 from levit_edge.errors import InputError
+from levit_edge.families.levit.image_processor import default_preprocessing
 from levit_edge.families.preprocessing import Preprocessing
 
 MakePhoto = Callable[..., Image.Image]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.levit.image_processing_pil_levit import LevitImageProcessorPil
 
-from calibration import check_size, default_preprocessing, normalize, preprocessing_from_hf, to_pixels
+from calibration import check_size, normalize, to_pixels
 from calibration.decoding import MAX_PIXELS
 from levit_edge.errors import InputError
+from levit_edge.families.levit.image_processor import default_preprocessing, preprocessing_from_hf
 from levit_edge.families.preprocessing import Preprocessing
 from tests.places import SHARED
 

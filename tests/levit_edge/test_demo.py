@@ -13,10 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calibration import default_preprocessing, image_pixels, load, normalize, open_dataset
+from calibration import image_pixels, load, normalize, open_dataset
 from levit_edge import demo
 from levit_edge.demo import CALIBRATION_FOLDER, DEMO_ARCHIVE, DEMO_CHECKPOINT, DEMO_LABELS, EVALUATION_FOLDER
 from levit_edge.errors import MissingComponentError
+from levit_edge.families.levit.image_processor import default_preprocessing
+from levit_edge.families.levit.model import random_model
+from levit_edge.families.load import from_module
 from tests.levit_edge.families.levit.levits import DATA
 
 ASSETS = Path(demo.__file__).parent / "assets"
@@ -46,9 +49,16 @@ def test_the_assets_are_small() -> None:
 def test_the_checkpoint_is_a_small_levit_with_two_heads() -> None:
     checkpoint = demo.demo_checkpoint()
     assert (checkpoint.variant, checkpoint.layout, len(checkpoint.model.heads)) == ("levit-128S", "timm", 2)
-    assert checkpoint.config.labels == DEMO_LABELS
-    assert checkpoint.config.image_size == 224
-    assert not Path(checkpoint.source).is_absolute()
+    assert (checkpoint.labels, checkpoint.image_size) == (DEMO_LABELS, 224)
+    assert checkpoint.source == f"levit_edge/assets/{DEMO_CHECKPOINT}"
+
+
+def test_the_demo_is_known_by_its_weights() -> None:
+    """Whatever they are called, and also when they are stored as float32."""
+    checkpoint = demo.demo_checkpoint()
+    assert checkpoint.sha256 == demo.DEMO_SHA256
+    assert demo.is_demo(from_module(checkpoint.model).sha256)
+    assert not demo.is_demo(from_module(random_model(checkpoint.model.config)).sha256)
 
 
 def test_weights_are_float16_and_no_variance_is_lost() -> None:

@@ -22,12 +22,12 @@ def write(folder: Path, text: str) -> str:
 
 
 def test_the_built_in_recipes() -> None:
-    rows = {name: (r.weights, r.activations, r.calibrates, r.half, len(r.targets)) for name, r in RECIPES.items()}
+    rows = {name: (r.weights, r.activations, r.calibrates, r.half, r.needs_float16) for name, r in RECIPES.items()}
     assert rows == {
-        "int8": ("int8", "int8", True, True, 3),
-        "fp32": ("float32", "float32", False, False, 3),
-        "fp16": ("float16", "float16", False, True, 1),
-        "w8a16": ("int8", "float16", False, True, 1),
+        "int8": ("int8", "int8", True, True, False),
+        "fp32": ("float32", "float32", False, False, False),
+        "fp16": ("float16", "float16", False, True, True),
+        "w8a16": ("int8", "float16", False, True, True),
     }
     assert all(load_recipe(name) is recipe and recipe.base == name for name, recipe in RECIPES.items())
 
@@ -35,15 +35,14 @@ def test_the_built_in_recipes() -> None:
 def test_targets_and_recipes_are_known_to_the_gates() -> None:
     assert set(TARGETS) == set(GATED)
     for recipe in RECIPES.values():
-        assert set(recipe.targets) <= set(TARGETS)
-        for name in recipe.targets:
+        for name in ("coreml",) if recipe.needs_float16 else TARGETS:
             assert default_thresholds(recipe.base, name).max_size_ratio
 
 
 def test_settings_are_json_and_complete() -> None:
     settings = RECIPES["int8"].settings()
     assert json.loads(json.dumps(settings)) == settings
-    assert settings["base"] == "int8" and settings["targets"] == ["coreml", "executorch", "onnx"]
+    assert settings["base"] == "int8" and settings["keep_float"] == []
 
 
 def test_a_file_overrides_its_base(tmp_path: Path) -> None:
@@ -56,11 +55,21 @@ def test_a_file_overrides_its_base(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_int8_under_another_name(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, ""))
-    assert (recipe.name, recipe.base, recipe.targets) == ("mine", "int8", RECIPES["int8"].targets)
+    assert (recipe.name, recipe.base) == ("mine", "int8")
+    assert recipe.settings() | {"name": "int8"} == RECIPES["int8"].settings()
 
 
-def test_a_file_keeps_the_targets_of_its_base(tmp_path: Path) -> None:
-    assert load_recipe(write(tmp_path, 'base = "w8a16"')).targets == ("coreml",)
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ('base = "w8a16"', True),
+        ('base = "fp16"', True),
+        ('base = "w8a16"\nactivations = "float32"', False),
+        ('base = "int8"\nactivations = "float16"', True),
+    ],
+)
+def test_a_file_needs_float16_where_its_own_settings_say_so(tmp_path: Path, text: str, needed: bool) -> None:
+    assert load_recipe(write(tmp_path, text)).needs_float16 is needed
 
 
 MISTAKES = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from levit_edge.devices import LOCAL, add_qemu, open_device
+from levit_edge.devices import LOCAL, add_device, open_device
 from levit_edge.devices.qemu.emulator import EMULATOR, INSTALL_EMULATOR
 from levit_edge.devices.qemu.folder import CACHE_VARIABLE
 from levit_edge.errors import MissingComponentError
@@ -37,7 +37,7 @@ def arm64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             open_device(EMULATED)
         except MissingComponentError:
             patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-            add_qemu()
+            add_device(EMULATED)
         yield EMULATED
 
 

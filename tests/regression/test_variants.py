@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from levit_edge.families.levit.config import VARIANTS, numbered_labels, variant_config
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import VARIANTS, variant_config
 from levit_edge.pipeline import BuildOptions, build
 from targets.registry import TARGETS
 from tests.levit_edge.families.levit.levits import hf_model

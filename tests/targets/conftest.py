@@ -25,7 +25,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
         target = TARGETS[name]
 
         def lower(folder: Path) -> None:
-            target.lower(quantized(name, recipe), folder / target.model_file, RECIPES[recipe].half)
+            target.backend.lower(quantized(name, recipe), folder / target.model_file, RECIPES[recipe].half)
 
         return shared_folder(tmp_path_factory, f"{name}-{recipe}", lower) / target.model_file
 

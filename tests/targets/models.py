@@ -18,6 +18,12 @@ from targets.registry import TARGETS
 from targets.target import Contents, Runner
 from tests.programs import micro
 
+CASES = [
+    (name, recipe.name)
+    for name, target in TARGETS.items()
+    for recipe in RECIPES.values()
+    if target.float16 or not recipe.needs_float16
+]
 FLOAT_TOLERANCE = 1e-4
 INTEGER_SQNR_DB = 25.0
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -64,6 +70,6 @@ def vanishing_weights(name: str, path: Path) -> tuple[NDArray[np.float32], NDArr
     program = trace(model, images[:1])
     histograms = calibrate(program, [images])
     target = TARGETS[name]
-    target.lower(quantize(program, images[:1], RECIPES["int8"], target.scheme, histograms), path, False)
-    runner = target.load(path, 1)
+    target.backend.lower(quantize(program, images[:1], RECIPES["int8"], target.scheme, histograms), path, False)
+    runner = target.backend.load(path, 1)
     return model(images).numpy(), np.concatenate([runner(image.numpy()) for image in images.split(1)])

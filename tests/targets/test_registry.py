@@ -28,7 +28,7 @@ from tests.programs import quantized
 hashes = {}
 for name in sys.argv[2:]:
     path = Path(sys.argv[1], TARGETS[name].model_file)
-    TARGETS[name].lower(quantized(name), path, True)
+    TARGETS[name].backend.lower(quantized(name), path, True)
     hashes[name] = [sha256_path(file) for file in sorted(path.parent.glob(path.stem + ".*"))]
     for file in path.parent.glob("model.*"):
         file.rename(file.with_name(f"{name}-{file.name}"))
@@ -56,7 +56,9 @@ def test_a_scheme_requires_only_what_it_stores(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_versions_name_every_package(name: str) -> None:
     versions = target(name).versions()
-    assert {"torch", "torchao", *target(name).packages} == set(versions) and all(versions.values())
+    assert {"torch", "torchao", *target(name).builds_with, *target(name).runs_with} == set(versions) and all(
+        versions.values()
+    )
 
 
 def test_an_unknown_target_is_refused_with_the_valid_names() -> None:
@@ -83,3 +85,10 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes(
     for name in names:
         path = written(name, "int8")
         assert found[name] == [sha256_path(file) for file in sorted(path.parent.glob("model.*"))]
+
+
+def test_the_records_are_read_without_torch_or_any_converter() -> None:
+    heavy = ("torch", "torchao", "executorch", "coremltools", "onnx", "onnxscript", "onnxruntime")
+    program = f"import sys, targets.registry; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

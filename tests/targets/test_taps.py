@@ -7,42 +7,41 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from levit_edge.errors import InputError
-from quantize.flow import trace
-from quantize.recipes import RECIPES
 from targets.ort import tap as ort_tap
-from targets.ort import target as ort
-from targets.program import PROBES, check_aligned, probe
+from targets.program import Layer, check_aligned
 from targets.program import replay as program_tap
 from targets.registry import TARGETS
-from targets.target import Contents
-from targets.xnnpack import graph as xnngraph
-from targets.xnnpack import tap as xnnpack_tap
-from targets.xnnpack import target as xnnpack
+from targets.target import Contents, Image
 from tests.programs import micro, quantized
 from tests.targets.conftest import Written
-from tests.targets.models import DAMAGE
+from tests.targets.models import CASES, DAMAGE
 
 IMAGES = [image.numpy() for image in micro().images[:2].split(1)]
-CASES = [(name, recipe) for name in TARGETS for recipe in RECIPES if name in RECIPES[recipe].targets]
 FLOAT_STEP = 255  # a layer that is not stored may be off by this part of its range
+
+
+def tap(name: str, path: Path, image: Image) -> tuple[Layer, ...]:
+    found = TARGETS[name].backend.tap
+    assert found is not None
+    return found(path, image)
 
 
 @pytest.mark.parametrize(("name", "recipe"), CASES)
 def test_reading_the_layers_changes_no_bit_of_the_logits(name: str, recipe: str, written: Written) -> None:
     path = written(name, recipe)
-    runner = PROBES[name].load(path)
+    backend = TARGETS[name].backend
+    runner = (backend.load_for_tap or backend.load)(path, 1)
     for image in IMAGES:
-        assert np.array_equal(PROBES[name].tap(path, image)[-1].values, runner(image))
+        assert np.array_equal(tap(name, path, image)[-1].values, runner(image))
 
 
 @pytest.mark.parametrize(("name", "recipe"), CASES)
 def test_each_layer_is_what_the_program_makes_of_those_before_it(name: str, recipe: str, written: Written) -> None:
     program = quantized(name, recipe)
     for image in IMAGES:
-        found = PROBES[name].tap(written(name, recipe), image)
+        found = tap(name, written(name, recipe), image)
         expected = program_tap.replay(program, image, found)
         check_aligned(found, expected, name, "program")
         for layer, other in zip(found, expected, strict=True):
@@ -55,7 +54,7 @@ def test_each_layer_is_what_the_program_makes_of_those_before_it(name: str, reci
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_layer_is_stored_with_the_scale_of_the_program(name: str, written: Written) -> None:
-    found = PROBES[name].tap(written(name, "int8"), IMAGES[0])
+    found = tap(name, written(name, "int8"), IMAGES[0])
     expected = program_tap.tap(quantized(name), IMAGES[0])
     for layer, other in zip(found, expected, strict=True):
         if other.affine is not None:
@@ -73,46 +72,8 @@ def test_onnx_runtime_chooses_the_same_kernels(written: Written, tmp_path: Path)
     ort_tap.add_outputs(model)
     assert len(model.graph.output) > before
     onnx.save(model, tmp_path / "tapped.onnx")
-    assert _computing(ort.contents(tmp_path / "tapped.onnx")) == _computing(ort.contents(written("onnx", "int8")))
-
-
-def test_xnnpack_is_given_the_same_graph_with_more_outputs(written: Written, tmp_path: Path) -> None:
-    path, copy = written("executorch", "int8"), tmp_path / "tapped.pte"
-    layers = xnnpack_tap.write_tapped(path, copy)
-    assert xnnpack.contents(copy) == xnnpack.contents(path)
-    graphs = []
-    for file in (path, copy):
-        _, plan, delegate = xnnpack_tap._read(file)
-        graphs.append(xnnpack.graph(bytes(delegate.data)))
-        outputs = len(plan.outputs)
-    assert outputs == 1 + len(layers)
-    shown = {value.id for _, value in layers}
-    for graph in graphs:
-        for entry in graph["xvalues"]:
-            tensor = entry["xvalue_union"].get("tensor_value", entry["xvalue_union"])
-            if tensor["id_out"] in shown:
-                tensor["flags"] = tensor["external_id"] = None
-        graph["num_externs"] = None
-    assert graphs[0] == graphs[1]
-
-
-def test_a_graph_is_read_with_the_precision_of_its_file(written: Written) -> None:
-    _, _, delegate = xnnpack_tap._read(written("executorch", "int8"))
-    graph, constants = xnngraph.split_payload(bytes(delegate.data))
-    assert xnngraph.split_payload(xnngraph.join_payload(graph, constants)) == (graph, constants)
-    scales = {value.affine.scale for value in xnngraph.read_values(graph).values() if value.affine is not None}
-    program = program_tap.tap(quantized("executorch"), IMAGES[0])
-    assert {float(np.float32(layer.affine.scale)) for layer in program if layer.affine is not None} <= scales
-
-
-def test_a_program_outside_the_delegate_is_refused(tmp_path: Path) -> None:
-    from executorch.exir import to_edge_transform_and_lower
-
-    path, image = tmp_path / "model.pte", torch.zeros(1, 4)
-    model = torch.nn.Linear(4, 2).eval().requires_grad_(False)
-    path.write_bytes(to_edge_transform_and_lower(trace(model, image)).to_executorch().buffer)
-    with pytest.raises(InputError, match=r"model\.pte is not one XNNPACK delegate: it has 0; build it again"):
-        xnnpack_tap.tap(path, image.numpy())
+    contents = TARGETS["onnx"].backend.contents
+    assert _computing(contents(tmp_path / "tapped.onnx")) == _computing(contents(written("onnx", "int8")))
 
 
 @pytest.mark.parametrize("kind", [*DAMAGE, "absent"])
@@ -122,10 +83,5 @@ def test_a_damaged_or_absent_file_is_one_line(name: str, kind: str, written: Wri
     if kind in DAMAGE:
         path.write_bytes(DAMAGE[kind](written(name, "fp32").read_bytes()))
     with pytest.raises(InputError, match=rf"{path.name} is not ") as caught:
-        PROBES[name].tap(path, IMAGES[0])
+        tap(name, path, IMAGES[0])
     assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_target_is_refused_with_the_valid_ones() -> None:
-    with pytest.raises(InputError, match="unknown target 'tpu'; valid: executorch, coreml, onnx"):
-        probe("tpu")

@@ -22,30 +22,27 @@ def test_a_report_becomes_one_file_for_each_target(tmp_path: Path) -> None:
     content = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.iterdir())}
     assert list(content) == ["coreml.json", "onnx.json"]
     assert content["onnx.json"]["speedup"] == 2.0 and content["coreml.json"]["speedup"] is None
-    assert content["onnx.json"]["arm64"] is None
+    assert content["onnx.json"]["devices"] == {}
     assert content["onnx.json"]["accuracy"]["agreement_pct"] == 99.0
-    assert content["onnx.json"]["delegation"] == {"delegates": None, "int8_ops": 98, "float_ops": 11, "fallback_ops": 0}
+    delegation = {"delegates": None, "int8_ops": 98, "float_ops": 11, "fallback_ops": None}
+    assert content["onnx.json"]["delegation"] == delegation
 
 
-def test_instructions_of_an_emulated_processor_are_recorded(tmp_path: Path) -> None:
-    counted = reports.target(latency=reports.latency(arm64=reports.instructions()))
-    (path,) = update(reports.report(onnx=counted), tmp_path)
-    assert json.loads(path.read_text(encoding="utf-8"))["arm64"] == {
-        "device": reports.DEVICE,
-        "runtime": reports.ON_DEVICE,
-        "fp32_instructions": 116_700_000,
-        "instructions": 61_200_000,
+def test_the_instructions_of_a_device_are_recorded(tmp_path: Path) -> None:
+    (path,) = update(reports.report(onnx=reports.counted(reports.instructions())), tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["devices"] == {
+        reports.DEVICE: {"runtime": reports.ON_DEVICE, "fp32_instructions": 116_700_000, "instructions": 61_200_000}
     }
 
 
-def test_a_recorded_count_is_not_lost(tmp_path: Path) -> None:
-    counted = reports.target(latency=reports.latency(arm64=reports.instructions()))
+def test_recorded_instructions_are_not_lost(tmp_path: Path) -> None:
+    counted = reports.counted(reports.instructions())
     paths = update(reports.report(coreml=reports.target(bundle="coreml"), onnx=counted), tmp_path)
     before = [path.read_bytes() for path in paths]
     changed = reports.target(bundle="coreml", size_bytes=9_000_000, size_ratio=0.5)
-    for latency in (reports.latency(), None):
-        with pytest.raises(InputError, match=r"onnx\.json has a count .*build with --device qemu-arm64"):
-            update(reports.report(coreml=changed, onnx=reports.target(latency=latency)), tmp_path)
+    for other in (reports.target(), reports.counted(reports.instructions("qemu-arm64:max"))):
+        with pytest.raises(InputError, match=rf"onnx\.json has instructions of .*build with --device {reports.DEVICE}"):
+            update(reports.report(coreml=changed, onnx=other), tmp_path)
         assert [path.read_bytes() for path in paths] == before
 
 

@@ -1,1 +1,1 @@
-"""ARM without a board: the aarch64 builds of the runtimes in QEMU's user-mode emulation, one core model at a time."""
+"""ARM without a board: QEMU emulates one ARM core and runs the aarch64 builds of the runtimes on it."""

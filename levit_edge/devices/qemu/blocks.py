@@ -1,4 +1,4 @@
-"""From the plugin's file to figures: instructions of each inference, and the functions that they belong to."""
+"""Reads what the counting plugin wrote: instructions of each inference, and the functions that they belong to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST_SHARE = 0.005
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a file in the guest's memory."""
+    """A part of a file that is mapped into the guest's memory."""
 
     start: int
     end: int
@@ -30,7 +30,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Block:
-    """Translated code at a guest address, and how often it ran."""
+    """A block of code that the emulator translated as a whole, and how often it ran."""
 
     address: int
     instructions: int
@@ -42,7 +42,7 @@ class Block:
 
 
 def count_of(blocks_file: Path, maps_file: Path, runs: int) -> Count:
-    """The counts of ``runs`` inferences; LevitEdgeError when the plugin saw another number of them."""
+    """What ``runs`` inferences executed; LevitEdgeError when the plugin saw another number of them."""
     phases, blocks = parse_blocks(blocks_file.read_text(encoding="utf-8").splitlines())
     if len(phases) != runs:
         raise LevitEdgeError(f"{len(phases)} inferences were counted where {runs} ran")
@@ -64,9 +64,9 @@ def parse_blocks(lines: Iterable[str]) -> tuple[list[int], list[Block]]:
 
 def parse_maps(lines: Iterable[str]) -> list[Region]:
     """The mapped files in /proc/self/maps (proc(5)), by address."""
-    rows = [line.split(maxsplit=5) for line in lines]
     found = []
-    for row in rows:
+    for line in lines:
+        row = line.split(maxsplit=5)
         if len(row) == 6 and row[5].startswith("/"):
             start, end = (int(word, 16) for word in row[0].split("-"))
             found.append(Region(start, end, int(row[2], 16), Path(row[5].rstrip())))
@@ -74,9 +74,10 @@ def parse_maps(lines: Iterable[str]) -> list[Region]:
 
 
 def kernels(blocks: Iterable[Block], mappings: list[Region], runs: int) -> list[Kernel]:
-    """Every function that ran, largest first; its instructions are those of one of ``runs`` inferences.
+    """Every function that ran, largest first, with its instructions in one of ``runs`` inferences.
 
-    Libraries of less than LEAST_SHARE are one row each: some are large, and nobody tunes them.
+    A library with less than LEAST_SHARE of all instructions is one row, "all of it": some are large and slow to read,
+    and nobody tunes them.
     """
     placed = [(block, _mapping_of(block, mappings)) for block in blocks]
     per_file: dict[Path, int] = defaultdict(int)
@@ -104,7 +105,7 @@ def _mapping_of(block: Block, mappings: list[Region]) -> Region | None:
 
 
 def _function_of(block: Block, mapping: Region, libraries: Mapping[Path, Library]) -> tuple[str, bytes]:
-    """(function, its code in this block)."""
+    """(function, the bytes of the block's instructions)."""
     if mapping.path not in libraries:
         return "all of it", b""
     library = libraries[mapping.path]

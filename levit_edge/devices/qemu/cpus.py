@@ -1,4 +1,4 @@
-"""The ARM cores that can be emulated, and what Linux tells a program about each."""
+"""The ARM cores that can be emulated, and what Linux tells a program about each of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from levit_edge.devices.qemu.folder import NAME
 from levit_edge.errors import InputError
 
 _BASE = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
@@ -66,14 +67,14 @@ def cpu_model(name: str) -> Cpu:
     for cpu in CPUS:
         if name in (cpu.name, cpu.name.removeprefix("cortex-")):
             return cpu
-    raise InputError(f"unknown CPU model {name!r} of qemu-arm64; valid: {', '.join(cpu_names())}")
+    raise InputError(f"unknown CPU model {name!r} of {NAME}; valid: {', '.join(cpu_names())}")
 
 
 def write_prefix(prefix: Path, system: Path, cpu: Cpu) -> None:
-    """Make ``prefix`` the root of a machine with one ``cpu``: links to ``system``, and its own /proc and /sys.
+    """Make ``prefix`` the root of a machine with one ``cpu``: links into ``system``, and its own /proc and /sys.
 
-    Without these files a program under user-mode emulation reads the host's, and takes the kernels for no core at all.
-    The links are relative, so that both folders can move together.
+    Without these files a program under user-mode emulation reads those of the host, recognizes no ARM core, and falls
+    back to its slowest kernels. The links are relative, so that both folders can move together.
     """
     files = {
         "proc/cpuinfo": cpu.cpuinfo,

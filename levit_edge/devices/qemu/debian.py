@@ -1,7 +1,7 @@
-"""The arm64 system: Debian's C library and Python, fetched and verified by apt, unpacked by dpkg, without root.
+"""The arm64 system: Debian's C library and Python, which apt fetches and verifies and dpkg unpacks, without root.
 
-apt gets folders of its own, so the host's package state is neither read nor changed: apt.conf(5), "Directories". Every
-package is checked against the index, and the index against the signature of the Debian archive.
+apt works in folders of its own (apt.conf(5), "Directories"), so it neither reads nor changes the packages of the host.
+It checks every package against the index, and the index against the signature of the Debian archive.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def check_tools() -> None:
 
 
 def fetch_system(folder: Path, mirror: str) -> dict[str, str]:
-    """Fill ``folder`` with the root of an arm64 system; gives the SHA-256 of each package."""
+    """Fill ``folder`` with the root of an arm64 system; gives the SHA-256 of each package.
+
+    ``mirror`` is the address of a Debian mirror. Raises InputError, with the reason, where apt or dpkg fails.
+    """
     state = machine_folder() / "apt"
     shutil.rmtree(state, ignore_errors=True)
     try:
@@ -99,7 +102,7 @@ def _apt(state: Path, mirror: str) -> dict[str, str]:
 
 
 def _proxies() -> str:
-    """The host's way through its network, which is all that its apt configuration has to say here."""
+    """The lines of the host's apt configuration that say how to reach the network; nothing else of it applies here."""
     dump = subprocess.run(
         ["apt-config", "dump", "Acquire::http", "Acquire::https"], capture_output=True, text=True, check=False
     )

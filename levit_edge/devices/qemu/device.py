@@ -1,4 +1,4 @@
-"""The emulated machine as a device: logits by the real ARM kernels, and instructions per inference."""
+"""An emulated ARM processor as a device: the answers of the runtimes' ARM kernels, and instructions per inference."""
 
 from __future__ import annotations
 
@@ -12,45 +12,95 @@ from pathlib import Path
 import numpy as np
 
 from levit_edge.bundle.files import clear_os_errors
-from levit_edge.devices.device import Count
+from levit_edge.devices.device import Count, Timing
 from levit_edge.devices.qemu.blocks import count_of
 from levit_edge.devices.qemu.cpus import CPUS, Cpu
 from levit_edge.devices.qemu.emulator import Plan, run_guests
+from levit_edge.devices.qemu.folder import NAME
 from levit_edge.devices.qemu.machine import counting_plugin, site_folders, versions
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import Progress
+from targets.registry import TARGETS
+from targets.registry import target as find_target
 from targets.target import Image, Logits
 
 IMAGES = "images.npy"
 MAX_GUESTS = 8
-_RUNTIMES = {"onnx": ("onnxruntime-cpu", "onnxruntime"), "executorch": ("executorch-xnnpack", "executorch")}
+MAX_COUNTED_RUNS = 1000  # the counting plugin has room for 4096 phases, one for each inference
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime of the machine. ``label`` is what the runner on this machine calls the same runtime in a report.
+
+    ``needs_atomics`` says why it runs only on cores with the atomic instructions of Armv8.1, empty when it runs on all.
+    """
+
+    label: str
+    needs_atomics: str = ""
+
+
+# By the name that the record of a target gives its runtime, which is also the name of the package in the machine.
+RUNTIMES = {
+    "executorch": Runtime("executorch-xnnpack", needs_atomics="the torch wheel around the runtime"),
+    "onnxruntime": Runtime("onnxruntime-cpu"),
+}
 
 
 @dataclass(frozen=True)
 class EmulatedDevice:
-    """One core model of the emulated machine."""
+    """One core model of the emulated machine. Its time says nothing about the core, so it counts instructions."""
 
     cpu: Cpu
+    architecture: str = "arm64"
+    executes: bool = True
+    times: bool = False
+    counts: bool = True
+    batch_images: int = 256  # starting the emulator costs as much as several images
 
     @property
     def name(self) -> str:
-        return f"qemu-arm64:{self.cpu.name}"
+        return f"{NAME}:{self.cpu.name}"
 
     def runtime(self, target: str) -> str:
         """The runtime, its version and this device; InputError for a target that this core cannot run."""
-        if target not in _RUNTIMES:
-            raise InputError(f"{self.name} does not run {target} bundles; it runs: {', '.join(_RUNTIMES)}")
-        if target == "executorch" and not self.cpu.has_atomics:
+        package = find_target(target).runtime
+        if package not in RUNTIMES:
+            runs = ", ".join(name for name, row in TARGETS.items() if row.runtime in RUNTIMES)
+            raise InputError(f"{self.name} does not run {target} bundles; it runs: {runs}")
+        runtime = RUNTIMES[package]
+        if runtime.needs_atomics and not self.cpu.has_atomics:
             cores = ", ".join(cpu.name for cpu in CPUS if cpu.has_atomics)
             raise InputError(
-                f"{self.name} does not run executorch bundles: the torch wheel around the runtime needs the atomic "
+                f"{self.name} does not run {target} bundles: {runtime.needs_atomics} needs the atomic "
                 f"instructions of Armv8.1; cores that have them: {cores}"
             )
-        runtime, package = _RUNTIMES[target]
-        return f"{runtime} {versions()[package]} on {self.name}"
+        return f"{runtime.label} {versions()[package]} on {self.name}"
+
+    def check(self) -> None:
+        """MissingComponentError where there is no C compiler for the counting plugin, or the emulator takes none."""
+        counting_plugin()
+
+    def check_runs(self, threads: int, runs: int) -> None:
+        """InputError unless it is one thread and the plugin has room for that many inferences."""
+        if threads != 1:
+            raise InputError(f"threads is {threads}; {self.name} counts the instructions of 1 thread")
+        if not 1 <= runs <= MAX_COUNTED_RUNS:
+            raise InputError(f"runs is {runs}; {self.name} counts 1 to {MAX_COUNTED_RUNS} inferences")
+
+    def load(self, target: str, model: Path, threads: int, progress: Progress) -> EmulatedRunner:  # noqa: ARG002
+        """``model``, for whose every batch guests are started. Each of them computes on one thread."""
+        return EmulatedRunner(self, target, model, self.runtime(target), progress)
+
+    def time(self, target: str, reference: Path, model: Path, image: Image, threads: int, runs: int) -> Timing | None:  # noqa: ARG002
+        """Never called, because ``times`` is not set; InputError."""
+        raise InputError(f"{self.name} counts instructions; its times say nothing about a processor")
 
     def logits(self, target: str, model: Path, images: Image, progress: Progress) -> Logits:
-        """The answers to every image, shared among as many emulators as there are cores to use."""
+        """The answers of ``model`` to every image: float32 [B, C, H, W] -> [B, classes].
+
+        The images are shared among as many guests as there are cores to use.
+        """
         workers = min(_cores(), len(images))
         with _scratch(images) as folder:
             outs = [folder / f"logits-{worker}.npy" for worker in range(workers)]
@@ -67,14 +117,10 @@ class EmulatedDevice:
             logits[worker::workers] = share
         return logits
 
-    def check_counting(self) -> None:
-        """MissingComponentError where there is no compiler, or the emulator takes no plugins."""
-        counting_plugin()
-
     def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:
-        """Guest instructions of each of ``runs`` inferences of one image, and where they were spent, of each model.
+        """Instructions of each of ``runs`` inferences of one image, and the functions they belong to, for each model.
 
-        All models are counted at the same time: what runs beside a guest does not change its count.
+        The guests of all models run at the same time: what runs beside a guest does not change its count.
         """
         plugin = counting_plugin()
         with _scratch(image) as folder:
@@ -92,20 +138,42 @@ class EmulatedDevice:
             )
 
     def _plan(self, target: str, model: Path, folder: Path, out: Path) -> Plan:
-        self.runtime(target)
-        images, site = str(folder / IMAGES), site_folders(target)
-        return Plan(target=target, model=str(model.resolve()), images=images, out=str(out), site=site)
+        self.runtime(target)  # InputError for a target that this core cannot run
+        runtime = find_target(target).runtime
+        images = str(folder / IMAGES)
+        return Plan(
+            runtime=runtime, model=str(model.resolve()), images=images, out=str(out), site=site_folders(runtime)
+        )
+
+
+@dataclass
+class EmulatedRunner:
+    """A model file on an emulated processor. float32 [1, C, H, W] -> float32 [1, classes], or many at once."""
+
+    device: EmulatedDevice
+    target: str
+    model: Path
+    runtime: str
+    progress: Progress
+    executed: bool = True
+
+    def __call__(self, image: Image) -> Logits:
+        return self.batch(image)
+
+    def batch(self, images: Image) -> Logits:
+        """float32 [B, C, H, W] -> [B, classes]."""
+        return self.device.logits(self.target, self.model, images, self.progress)
 
 
 def _cores() -> int:
-    """Cores that this process may use, at most MAX_GUESTS: each guest takes some 200 MB."""
+    """How many cores this process may use, at most MAX_GUESTS: each guest takes some 200 MB of memory."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, MAX_GUESTS)
 
 
 @contextmanager
 def _scratch(images: Image) -> Iterator[Path]:
-    """A temporary folder with the images in it, for all guests to read."""
+    """A temporary folder that holds the images for all guests to read."""
     with clear_os_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as name:
         folder, array = Path(name), np.ascontiguousarray(images, dtype=np.float32)
         with (folder / IMAGES).open("wb") as file:  # numpy's own writing hides the reason of a failure

@@ -1,4 +1,4 @@
-"""Starting programs in the emulated machine: one model file per process, told what to do by a plan."""
+"""Running model files in the emulated machine: one process for each plan, which says what to run on which images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import IO, Literal
 
 from levit_edge.devices.qemu.cpus import Cpu
 from levit_edge.devices.qemu.debian import PYTHON
-from levit_edge.devices.qemu.folder import CORES, SYSTEM, part_path
+from levit_edge.devices.qemu.folder import CORES, NAME, SYSTEM, part_path
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 
 log = logging.getLogger(__name__)
@@ -27,18 +27,23 @@ log = logging.getLogger(__name__)
 EMULATOR = "qemu-aarch64"
 INSTALL_EMULATOR = "sudo apt-get install qemu-user"
 GUEST = Path(__file__).with_name("guest.py")
-SIGNALLED = 128  # a program that ends as its child did reports that child's signal above this
+SIGNALLED = 128  # exit codes above this are signals: 128 + number, as a shell reports a child that a signal ended
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT)
 
-# Nothing of the host's environment: what a guest finds there changes where its memory lies, and so what it executes.
+# Nothing of the host's environment: its size moves the guest's memory, and that changes what is executed.
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one guest process does; see guest.py. ``runs`` of 0 answers the images, more counts that many inferences."""
+    """What one guest process does; see guest.py.
 
-    target: str
+    Where ``runs`` is 0 it answers the images of its share: number ``worker``, ``worker + workers`` and so on. Otherwise
+    it runs that many inferences of the first image, to be counted. ``site`` are the folders with the packages, that of
+    ``runtime`` first.
+    """
+
+    runtime: str
     model: str
     images: str
     out: str
@@ -49,9 +54,9 @@ class Plan:
 
 
 def find_emulator() -> Path:
-    """The emulator on PATH; MissingComponentError with the command that installs it."""
+    """The emulator on PATH. InputError where the host is not Linux, MissingComponentError where it is not installed."""
     if sys.platform != "linux":
-        raise InputError("qemu-arm64 emulates Linux programs and needs a Linux host; valid here: local")
+        raise InputError(f"{NAME} emulates Linux programs and needs a Linux host; valid here: local")
     found = shutil.which(EMULATOR)
     if found is None:
         raise MissingComponentError(EMULATOR, INSTALL_EMULATOR)
@@ -65,16 +70,16 @@ def guest_command(cpu: Cpu, arguments: Sequence[str]) -> list[str]:
 
 
 def guest_environment(*, write_bytecode: bool = False) -> dict[str, str]:
-    """The whole environment of a guest. Compiled modules are written once, when the machine is made."""
+    """The whole environment of a guest. Python writes its bytecode only while the machine is made."""
     home = {"PYTHONHOME": str(part_path(SYSTEM) / "usr")}
     return _ENVIRONMENT | home | ({} if write_bytecode else {"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def run_guests(cpu: Cpu, plans: Sequence[Plan], plugin: Path | None = None) -> Generator[None, None, None]:
-    """Run all plans at the same time; yields once for each finished image of any of them.
+    """Run all plans at the same time; yields once for each image that any of them finishes.
 
-    A guest that crashed is started once more, because user-mode emulation of a threaded runtime is not perfect.
-    Raises LevitEdgeError with the guest's last words as soon as one fails. Closing the iterator ends all guests.
+    A guest that crashes is started once more, because user-mode emulation of a threaded runtime is not perfect.
+    Raises LevitEdgeError with the last line a guest wrote as soon as one fails. Closing the iterator ends all guests.
     """
     guests = Guests(cpu, plugin)
     with ThreadPoolExecutor(len(plans)) as pool:
@@ -127,11 +132,11 @@ class Guests:
             crashed = -code in CRASHES or code - SIGNALLED in CRASHES
             if last or not crashed:
                 reason = _reason(code, words)
-                raise LevitEdgeError(f"{name} failed on qemu-arm64:{self._cpu.name}: {reason}")
+                raise LevitEdgeError(f"{name} failed on {NAME}:{self._cpu.name}: {reason}")
             log.warning("%s: the emulator crashed (%s); it is started once more", name, _reason(code, []))
 
     def _attempt(self, plan: Plan, done: set[str]) -> tuple[int, list[str]]:
-        """One process; (exit code, lines it wrote to standard error). ``done`` are the images already told of."""
+        """Run one process; (exit code, lines of its standard error). ``done`` are the images already reported."""
         with tempfile.TemporaryFile("w+") as words:
             process = self._start(plan, words)
             if process is None:

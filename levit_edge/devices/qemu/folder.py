@@ -1,7 +1,7 @@
 """Where the emulated machine lies on disk, and the record of what each of its parts was made from.
 
-``CACHE/qemu-arm64/parts/NAME/`` is a part and ``NAME.json`` beside it its record, written last: a part without a record
-is an interrupted one.
+A part is the folder ``CACHE/qemu-arm64/parts/PART/``. Its record ``PART.json`` lies beside it and is written last, so
+that a part without a record is one whose making was interrupted.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from levit_edge.bundle.files import clear_os_errors, json_text, write_text
+from levit_edge.record import Record
 
+NAME = "qemu-arm64"  # of the device on the command line, and of its folder
 CACHE_VARIABLE = "LEVIT_EDGE_CACHE"
 
-SYSTEM = "system"  # C library and Python
-CORES = "cores"  # per core model, what it sees as /
+SYSTEM = "system"  # the C library and Python
+CORES = "cores"  # for each core model, the folder that its programs see as /
 
 
-class Part(BaseModel):
-    """One part of the machine. ``wanted`` is what was asked for, ``files`` the SHA-256 of each package it came from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Part(Record):
+    """One part of the machine. ``wanted`` is what it was made from, ``files`` the SHA-256 of each package in it."""
 
     wanted: tuple[str, ...]
     files: dict[str, str]
@@ -36,7 +36,7 @@ def machine_folder() -> Path:
     """The folder of the emulated machine: below $LEVIT_EDGE_CACHE, or below the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     cache = Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("levit-edge")
-    return cache / "qemu-arm64"
+    return cache / NAME
 
 
 def part_path(name: str) -> Path:

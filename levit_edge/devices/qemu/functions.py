@@ -1,4 +1,10 @@
-"""Where the functions of a shared library begin, also when it is stripped of its symbols."""
+"""Where the functions of a shared library begin, even when its symbols have been stripped.
+
+pyelftools finds the sections; numpy reads the tables in them, because the runtimes are large. Processor time measured
+on their aarch64 builds: ``iter_symbols`` takes 38 s for torch, whose 230 000 functions numpy reads in 1.2 s, and
+``EH_CFI_entries``, which decodes every unwind instruction, takes 11 s for the 30 000 functions of ONNX Runtime, whose
+start and length, all that is needed here, numpy reads in under 0.5 s.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +17,24 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
+# An entry of a symbol table of a 64-bit file, Elf64_Sym in elf(5).
 _SYMBOL = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )
-_FUNCTION = 2  # STT_FUNC
-_TABLE_FORM = b"\x01\x1b\x03\x3b"  # version 1; frame pointer pcrel sdata4, count udata4, table datarel sdata4
-_TABLE_START = 12
-_RANGE_OFFSET = 12  # of the size, in a frame description entry with pcrel sdata4 pointers
+_FUNCTION = 2  # STT_FUNC, in the lower half of info
+# The first four bytes of .eh_frame_hdr, in the form that every linker writes: version 1, the pointer to .eh_frame as
+# pcrel sdata4, the number of entries as udata4, and the entries as datarel sdata4.
+_INDEX_FORM = b"\x01\x1b\x03\x3b"
+_INDEX_START = 12
+_LENGTH_OFFSET = 12  # of the function's length in an entry of .eh_frame whose pointers are pcrel sdata4
 _RETURN = 0xD65F03C0
 
 
 @dataclass(frozen=True)
 class Library:
-    """``starts`` are the addresses where something begins, sorted; ``names`` what, by its symbol or its address.
+    """``starts`` are the sorted addresses where functions begin; ``names`` are their symbols, or their addresses.
 
-    ``segments`` are (file offset, size, address) of what is mapped; ``content`` the file.
+    ``segments`` are (file offset, size, address) of what is mapped into memory; ``content`` are the bytes of the file.
     """
 
     starts: tuple[int, ...]
@@ -43,9 +52,9 @@ class Library:
 
 
 def read_library(path: Path) -> Library:
-    """Functions by the symbol tables, by the unwind tables, which stripping leaves, and by the returns between those.
+    """Functions from the symbol tables, from the unwind tables, which stripping leaves, and from what returns.
 
-    Hand-written kernels are often in neither table: what lies between two functions is cut after each RET.
+    Kernels written in assembly are often in neither table: what lies between two functions is cut after each RET.
     """
     content = path.read_bytes()
     with path.open("rb") as file:
@@ -65,8 +74,8 @@ def read_library(path: Path) -> Library:
 def _symbols(elf: ELFFile) -> dict[int, str]:
     """Functions by address, from every symbol table that is left."""
     found = {}
-    for section in (".symtab", ".dynsym"):
-        table = elf.get_section_by_name(section)
+    for name in (".symtab", ".dynsym"):
+        table = elf.get_section_by_name(name)
         if table is None:
             continue
         entries = np.frombuffer(table.data(), dtype=_SYMBOL)
@@ -83,17 +92,21 @@ def _unwound(
     """Starts and ends of the functions in the unwind tables (Linux Standard Base, "Exception Frames")."""
     header: Any = elf.get_section_by_name(".eh_frame_hdr")
     nothing = np.empty(0, dtype=np.int64)
-    if header is None or header.data()[:4] != _TABLE_FORM:
+    if header is None or header.data()[:4] != _INDEX_FORM:
         return nothing, nothing
     data, base = header.data(), header["sh_addr"]
-    count = int.from_bytes(data[8:_TABLE_START], "little")
-    table = np.frombuffer(data, dtype="<i4", count=2 * count, offset=_TABLE_START).reshape(count, 2).astype(np.int64)
-    starts, entries = (table + base).T  # both relative to the header
-    sizes = [int.from_bytes(content[at : at + 4], "little") for at in _file_offsets(entries + _RANGE_OFFSET, segments)]
-    return starts, starts + np.array(sizes, dtype=np.int64)
+    count = int.from_bytes(data[8:_INDEX_START], "little")
+    # [2 * count] -> [count, 2]: the addresses of a function and of its entry, both relative to the section
+    index = np.frombuffer(data, dtype="<i4", count=2 * count, offset=_INDEX_START).reshape(count, 2).astype(np.int64)
+    starts, entries = (index + base).T
+    lengths = [
+        int.from_bytes(content[at : at + 4], "little") for at in _file_offsets(entries + _LENGTH_OFFSET, segments)
+    ]
+    return starts, starts + np.array(lengths, dtype=np.int64)
 
 
 def _file_offsets(addresses: NDArray[np.int64], segments: tuple[tuple[int, int, int], ...]) -> list[int]:
+    """Where each of ``addresses`` lies in the file."""
     offsets = np.zeros_like(addresses)
     for offset, size, address in segments:
         inside = (addresses >= address) & (addresses < address + size)

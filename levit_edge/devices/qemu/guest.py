@@ -1,7 +1,7 @@
-"""Runs inside the emulated machine: one model file, its images, and marks around what is counted.
+"""The program that runs inside the emulated machine: it loads one model file and answers images or is counted.
 
-Started as ``python guest.py PLAN`` where PLAN is the JSON of ``Plan`` in emulator.py. It needs the
-standard library, numpy and one runtime, and nothing of levit-edge. Each finished image is a line ``done INDEX``.
+Started as ``python guest.py PLAN``, where PLAN is the JSON of ``Plan`` in emulator.py. It needs the standard library,
+numpy and one runtime, and nothing of levit-edge. It prints a line ``done INDEX`` for each finished image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Run = Callable[[Any], Any]  # float32 [1, C, H, W] -> [1, classes]
 
 
 def onnxruntime_model(path: str, _site: str) -> Run:
-    """``.onnx`` as levit-edge runs it on the host: all graph optimizations, one thread."""
+    """ONNX Runtime as levit-edge runs it on the host: all graph optimizations, one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -35,7 +35,7 @@ def onnxruntime_model(path: str, _site: str) -> Run:
 
 
 def executorch_model(path: str, site: str) -> Run:
-    """``.pte`` through the extension module alone: the Python package around it imports the whole compiler."""
+    """ExecuTorch through its extension module alone: the Python package around it imports the whole compiler."""
     import torch
 
     (module,) = Path(site, "executorch", "extension", "pybindings").glob("_portable_lib.*.so")
@@ -48,7 +48,7 @@ def executorch_model(path: str, site: str) -> Run:
     return lambda image: program.forward([torch.from_numpy(image)])[0].numpy()
 
 
-RUNTIMES = {"onnx": onnxruntime_model, "executorch": executorch_model}
+RUNTIMES = {"onnxruntime": onnxruntime_model, "executorch": executorch_model}
 
 
 def answer(run: Run, images: Any, plan: dict[str, Any]) -> None:
@@ -64,7 +64,7 @@ def answer(run: Run, images: Any, plan: dict[str, Any]) -> None:
 
 
 def count(run: Run, images: Any, plan: dict[str, Any]) -> None:
-    """``plan["runs"]`` inferences of the first image between marks; the libraries' places go to ``plan["out"]``."""
+    """``plan["runs"]`` inferences of the first image, each between marks; the memory map goes to ``plan["out"]``."""
     import numpy
 
     image = numpy.array(images[:1])
@@ -86,7 +86,7 @@ def main() -> None:
     import numpy
 
     sys.setdlopenflags(os.RTLD_LAZY)
-    run = RUNTIMES[plan["target"]](plan["model"], plan["site"][0])
+    run = RUNTIMES[plan["runtime"]](plan["model"], plan["site"][0])
     images = numpy.load(plan["images"], mmap_mode="r")
     (count if plan["runs"] else answer)(run, images, plan)
 

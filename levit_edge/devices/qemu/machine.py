@@ -1,4 +1,4 @@
-"""Making, checking and removing the emulated machine."""
+"""Makes, checks and removes the emulated machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from levit_edge.bundle.files import clear_os_errors
 from levit_edge.devices.qemu import debian, wheels
 from levit_edge.devices.qemu.cpus import CPUS, DEFAULT_CPU, cpu_model, write_prefix
 from levit_edge.devices.qemu.emulator import find_emulator, guest_command, guest_environment
-from levit_edge.devices.qemu.folder import CORES, SYSTEM, machine_folder, make_part, part_path, read_part, size_on_disk
+from levit_edge.devices.qemu.folder import (
+    CORES,
+    NAME,
+    SYSTEM,
+    machine_folder,
+    make_part,
+    part_path,
+    read_part,
+    size_on_disk,
+)
 from levit_edge.devices.qemu.plugin import ensure_plugin
 from levit_edge.errors import LevitEdgeError, MissingComponentError
 from levit_edge.progress import QUIET, Progress
 
-ADD = "levit-edge device add qemu-arm64"
+ADD = f"levit-edge device add {NAME}"
 
 _SYSTEM_WANTED = (debian.SUITE, *debian.PACKAGES)
 _CORES_WANTED = tuple(f"{cpu.name} {cpu.midr:#x} {cpu.features}" for cpu in CPUS)
@@ -29,7 +38,6 @@ _IMPORTS = {
     "onnxruntime": "import onnxruntime; onnxruntime.get_available_providers()",
     "executorch": "import torch; import executorch",
 }
-_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Machine:
 
 
 def add_machine(mirror: str = debian.DEFAULT_MIRROR, progress: Progress = QUIET) -> Machine:
-    """Make the machine in the user's cache folder, or complete one that was interrupted; what is there is kept.
+    """Make the machine in the user's cache folder, or finish one whose making was interrupted.
 
     Raises MissingComponentError where the emulator, apt or pip is absent, and InputError when something cannot be
     fetched or is not what was expected.
@@ -89,7 +97,7 @@ def check_machine() -> None:
     """MissingComponentError unless the emulator and every part of the machine is here."""
     find_emulator()
     if absent := missing_parts():
-        raise MissingComponentError(f"qemu-arm64 ({', '.join(absent)})", ADD)
+        raise MissingComponentError(f"{NAME} ({', '.join(absent)})", ADD)
 
 
 def versions() -> dict[str, str]:
@@ -98,9 +106,8 @@ def versions() -> dict[str, str]:
     return dict(name.split("==", 1) for name in names)
 
 
-def site_folders(target: str) -> tuple[str, ...]:
-    """The folders that hold the packages for ``target``: its runtime's first."""
-    runtime = "onnxruntime" if target == "onnx" else "executorch"
+def site_folders(runtime: str) -> tuple[str, ...]:
+    """The folders that hold what ``runtime`` imports: its own packages first."""
     return str(part_path(runtime)), str(part_path("numpy"))
 
 
@@ -138,10 +145,9 @@ def _wheels_of(part: wheels.Wheels, emulator: Path) -> Callable[[Path], dict[str
 
 
 def _prove(name: str, folder: Path, emulator: Path) -> None:
-    """Import the packages in ``folder`` once in the machine: they load, and their modules' bytecode gets written."""
-    statement = _IMPORTS[name]
+    """Import the packages in ``folder`` once in the machine, to see that they load and to write their bytecode."""
     paths = f"import sys; sys.path[:0] = {[str(folder), str(part_path('numpy'))]}; "
-    command = [str(emulator), *guest_command(cpu_model(DEFAULT_CPU), ["-c", paths + statement])]
+    command = [str(emulator), *guest_command(cpu_model(DEFAULT_CPU), ["-c", paths + _IMPORTS[name]])]
     environment = guest_environment(write_bytecode=True)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -151,7 +157,7 @@ def _prove(name: str, folder: Path, emulator: Path) -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """One maker at a time; the second waits for the first, and then finds everything there."""
+    """Let one process at a time change the machine; a second one waits, and then finds everything there."""
     folder = machine_folder()
     with ExitStack() as stack:
         with clear_os_errors(folder):

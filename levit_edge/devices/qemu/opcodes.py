@@ -1,7 +1,7 @@
-"""What kind of work an A64 instruction does, told from its encoding.
+"""Tells from its encoding what kind of work an A64 instruction does.
 
-Encodings: Arm Architecture Reference Manual for A-profile (DDI 0487), C4.1 "A64 instruction set encoding". Only classes
-that tell one kernel from another are told apart; everything else goes by the four main groups.
+Encodings: Arm Architecture Reference Manual for A-profile (DDI 0487), C4.1 "A64 instruction set encoding". Only the
+classes that tell one kernel from another are distinguished; everything else is in one of the four main groups.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def kind_of(opcode: int) -> str:
 
 
 def main_kind(counts: dict[str, int], least_share: float = 0.05) -> str:
-    """What a function is for: its commonest multiply-add if that is ``least_share`` of it, else its commonest kind."""
+    """The commonest multiply-add of a function if that is at least ``least_share`` of it, else its commonest kind."""
     total = sum(counts.values())
     if not total:
         return "unknown"

@@ -1,4 +1,4 @@
-"""The counting plugin: compiled once for the emulator at hand, and tried before it is used."""
+"""The counting plugin: compiled once for the emulator that is installed, and tried before it is used."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from levit_edge.errors import MissingComponentError
 SOURCE = Path(__file__).with_name("count.c")
 COMPILERS = ("cc", "gcc", "clang")
 INSTALL_COMPILER = "sudo apt-get install gcc libc6-dev"
-# QEMU refuses a plugin of an interface version that it does not speak; what the plugin uses is in all of them.
+# QEMU refuses a plugin built for an interface version that it does not know; the plugin uses what all of these have.
 _INTERFACE_VERSIONS = (1, 2, 3, 4, 5, 6)
 
 
 def plugin_path(emulator: Path) -> Path:
-    """Where the plugin for that emulator is kept: another emulator or another source has another name."""
+    """Where the plugin for that emulator is kept; its name changes with the emulator and with the source."""
     stamp = emulator.stat()
     identity = f"{emulator} {stamp.st_size} {stamp.st_mtime_ns} ".encode() + SOURCE.read_bytes()
     return machine_folder() / f"count-{hashlib.sha256(identity).hexdigest()[:12]}.so"
 
 
 def ensure_plugin(emulator: Path, trial: list[str]) -> Path:
-    """The plugin, compiled if need be. ``trial`` is a guest program and its arguments, for trying it out.
+    """The plugin, compiled if it is not there. ``trial`` is a guest program with its arguments, to try the plugin on.
 
     Raises MissingComponentError where there is no compiler or the emulator takes no plugins.
     """
@@ -61,7 +61,7 @@ def _compile(compiler: str, version: int, plugin: Path) -> None:
 
 
 def _try(emulator: Path, plugin: Path, out: Path, trial: list[str]) -> str:
-    """Empty when the plugin works, else the emulator's last words."""
+    """Empty when the plugin works, else the last line that the emulator wrote."""
     out.unlink(missing_ok=True)
     command = [str(emulator), "-plugin", plugin_option(plugin, out), *trial]
     done = subprocess.run(command, capture_output=True, text=True, env={}, check=False)

@@ -1,8 +1,8 @@
-"""The arm64 runtimes: wheels for aarch64 Linux, fetched and verified by pip, unpacked beside each other.
+"""The arm64 runtimes: wheels for aarch64 Linux, which pip fetches and verifies.
 
 ExecuTorch's Python runtime needs a torch whose aarch64 wheel carries no CUDA. The newest of those is 2.10, and the
-newest ExecuTorch whose extension module loads with it is 1.3.1: that of 1.4.1 wants symbols and tensor internals of a
-later torch. The .pte format is kept readable across 1.x, and XNNPACK's kernels are part of the extension module.
+newest ExecuTorch whose extension module loads with it is 1.3.1: that of 1.4.1 needs symbols and tensor internals of a
+later torch. The file format stays readable across 1.x, and the kernels are part of the extension module.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from levit_edge.errors import InputError, MissingComponentError
 _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 _TAGS = [f"--platform={name}" for name in _PLATFORMS]
 
-# Only what running needs: the headers and the compiler's tests are half of torch's files.
+# Not needed for running; the headers and the compiler's tests are half of torch's files.
 _UNUSED = ("torch/include", "torch/share", "torch/test", "executorch/data", "executorch/exir")
 
 
 @dataclass(frozen=True)
 class Wheels:
-    """One folder of packages. ``hashes`` pins the SHA-256 of a requirement; without one pip checks the index's own."""
+    """One folder of packages. ``hashes`` are the SHA-256 of its wheels; without them pip checks those of the index."""
 
     name: str
     requirements: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The architecture of a LeViT (Graham et al. 2021, arXiv:2104.01136): one dataclass, five published rows."""
+"""The architecture of a LeViT (Graham et al. 2021, arXiv:2104.01136), and the five published ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from levit_edge.errors import InputError
 
 # The subsampling attention between two stages is not configurable in any published LeViT:
-# value width 4 x key width, stride 2, and an MLP of ratio 2 behind it (paper, section 4.2).
+# its values are 4 times as wide as its keys, its stride is 2, and the MLP after it has ratio 2 (paper, section 4.2).
 SUBSAMPLE_ATTENTION_RATIO = 4
 SUBSAMPLE_STRIDE = 2
 SUBSAMPLE_MLP_RATIO = 2
@@ -21,8 +21,8 @@ _PER_STAGE = ("num_attention_heads", "depths", "key_dim", "mlp_ratio", "attentio
 class LevitConfig:
     """Every field and default of Hugging Face's ``LevitConfig`` (LeViT-128), plus the class labels.
 
-    Lists have one entry per stage. ``image_size`` is in pixels (square), ``labels`` is empty for a backbone
-    without a head. Raises :class:`InputError` when the fields cannot describe a LeViT.
+    Tuples have one entry per stage, except ``labels``, which is empty for a backbone without a head. Images are
+    square; ``image_size`` is their side in pixels. Raises :class:`InputError` when no LeViT has these fields.
     """
 
     image_size: int = 224
@@ -85,7 +85,7 @@ class LevitConfig:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Side of the token grid in each stage (tokens per stage = side ** 2)."""
+        """Side of the token grid in each stage; a stage has side ** 2 tokens."""
         sides = [self.image_size // self.patch_size]
         for _ in self.hidden_sizes[1:]:
             sides.append((sides[-1] - 1) // SUBSAMPLE_STRIDE + 1)
@@ -116,7 +116,10 @@ _ARCHITECTURE = tuple(f.name for f in fields(LevitConfig) if f.name not in _NOT_
 
 
 def variant_config(name: str, labels: Sequence[str] = ()) -> LevitConfig:
-    """The published row called ``name`` (any letter case), e.g. ``levit-128S``; raises InputError with the names."""
+    """The published architecture ``name``, such as ``levit-128S`` (any letter case), with ``labels`` as its classes.
+
+    Raises InputError, with the valid names, for an unknown one.
+    """
     for row, config in VARIANTS.items():
         if row.lower() == name.lower():
             return config.with_labels(labels)
@@ -124,13 +127,8 @@ def variant_config(name: str, labels: Sequence[str] = ()) -> LevitConfig:
 
 
 def variant_name(config: LevitConfig) -> str:
-    """Name of the published row with this architecture, or ``custom``."""
+    """The name of the published architecture that ``config`` has, or ``custom``."""
     for name, row in VARIANTS.items():
         if all(getattr(row, field) == getattr(config, field) for field in _ARCHITECTURE):
             return name
     return "custom"
-
-
-def numbered_labels(count: int) -> tuple[str, ...]:
-    """``LABEL_0`` … for a checkpoint that names no classes (the Hugging Face convention)."""
-    return tuple(f"LABEL_{index}" for index in range(count))

@@ -1,12 +1,12 @@
-"""From the reference model to the one that is shipped: same function, shaped for the three backends.
+"""From the reference model to the one that is shipped: the same function, shaped for the three backends.
 
-Folded into weights: every BatchNorm (Jacob et al. 2018, arXiv:1712.05877, section 3.2), the query scale
-``key_dim ** -0.5``, and the average of the two heads. What else differs from ``model.py``, and why:
+Every BatchNorm (Jacob et al. 2018, arXiv:1712.05877, section 3.2), the query scale ``key_dim ** -0.5`` and the average
+of the two heads are folded into the weights. Other differences from ``model.py``, and the reasons for them:
 
 * q, k and v are separate layers, so each gets its own quantization parameters and nothing needs to be split;
-* the attention bias is a constant [heads, N_q, N_k], so nothing needs to be gathered;
+* the attention bias is a constant [heads, N_q, N_k], so no bias is looked up at run time;
 * tokens are rows of one matrix [B * N, C], so every layer is a plain matrix product with a bias;
-* the strided query selection and its layer are one 1x1 convolution of stride 2;
+* selecting every second query and the layer behind it are one 1x1 convolution of stride 2;
 * the pooling is a mean over the last two axes of a 4-D tensor.
 """
 
@@ -62,7 +62,10 @@ def _fold_linear(layer: LinearNorm) -> nn.Linear:
 
 
 def _fold_parts(layer: LinearNorm, heads: int, widths: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """The folded layer cut into parts of ``widths`` rows per head: [(weight [heads * width, C_in], bias), …]."""
+    """The folded layer, split into layers that take ``widths`` rows of each head.
+
+    Each is (weight float64 [heads * width, C_in], bias float64 [heads * width]).
+    """
     weight, bias = _fold(layer)
     rows = weight.unflatten(0, (heads, -1)).split(widths, dim=1)  # each [H, width, C_in]
     shifts = bias.unflatten(0, (heads, -1)).split(widths, dim=1)  # each [H, width]
@@ -83,7 +86,7 @@ def _average_heads(heads: list[NormLinear]) -> nn.Linear:
 def split_heads(x: Tensor, batch: int, heads: int, *, transposed: bool = False) -> Tensor:
     """[B * N, H * D] -> [B * H, N, D], or [B * H, D, N] when ``transposed``, in one permutation.
 
-    Where B is 1 there is no batch axis at all, because backends pay for each reshape.
+    For one image no batch axis is made at all, because every reshape costs time on a device.
     """
     if batch == 1:
         x = x.unflatten(1, (heads, -1))  # [N, H, D]
@@ -102,7 +105,7 @@ def merge_heads(x: Tensor, batch: int) -> Tensor:
 
 
 class FusedAttention(nn.Module):
-    """Both attentions of LeViT. Tokens [B * N, C] -> [B * N_q, C_out]; the residual is the caller's."""
+    """Either attention of LeViT, without its residual. Tokens [B * N, C] -> [B * N_q, C_out]."""
 
     bias: Tensor
 
@@ -142,14 +145,14 @@ class FusedAttention(nn.Module):
 
 
 class FusedMlp(nn.Module):
-    """Tokens [B * N, C] -> [B * N, C]; the residual is the caller's."""
+    """The MLP of LeViT, without its residual. Tokens [B * N, C] -> [B * N, C]."""
 
     def __init__(self, source: Mlp) -> None:
         super().__init__()
         self.up, self.down = _fold_linear(source.up), _fold_linear(source.down)
 
     def forward(self, x: Tensor, batch: int) -> Tensor:
-        del batch  # tokens of different images do not meet here
+        del batch  # every token is computed on its own
         return self.down(F.hardswish(self.up(x)))
 
 
@@ -161,7 +164,10 @@ def _fused_block(block: nn.Module) -> nn.Module:
 
 
 class FusedLevit(nn.Module):
-    """The deployable model. [B, channels, image_size, image_size] -> logits [B, classes] (pooled [B, C] if no head)."""
+    """The deployable model, in eval mode: [B, channels, image_size, image_size] -> logits [B, classes].
+
+    The result is the pooled feature [B, C] when the model has no head.
+    """
 
     def __init__(self, source: Levit) -> None:
         super().__init__()
@@ -187,6 +193,6 @@ class FusedLevit(nn.Module):
 
 
 def fuse(model: Levit) -> FusedLevit:
-    """The fused twin of ``model``, which is left as it was. Folding is done in float64, stored in the model's dtype."""
+    """The deployable form of ``model``, which stays as it is; folded in float64 and stored in the model's dtype."""
     with torch.no_grad():
         return FusedLevit(model)

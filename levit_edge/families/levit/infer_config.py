@@ -1,4 +1,4 @@
-"""What the tensor shapes of a LeViT say about its architecture. Keys are those of ``model.py``."""
+"""Read the architecture of a LeViT off the shapes of its tensors. Keys are those of ``model.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from levit_edge.families.levit.key_layouts import Kind
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shape of every tensor by its key in ``levit_edge.families.levit.model``, and the name that the file gives it."""
+    """The shape of every tensor, and its name in the file, by its key in ``model.py``."""
 
     sizes: Mapping[str, tuple[int, ...]]
     names: Mapping[str, str]
@@ -37,7 +37,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Inferred:
-    """Architecture read off the shapes. Per-stage entries are None where a stage without blocks cannot tell."""
+    """The architecture. A per-stage entry is None where the stage has no block whose shape would tell it."""
 
     side: int
     num_channels: int
@@ -52,7 +52,10 @@ class Inferred:
 
 
 def split_stages(kinds: Sequence[Kind]) -> list[Stage]:
-    """Group the blocks into stages: a subsampling attention ends a stage, its MLP opens the next one."""
+    """Group the blocks into stages: a subsampling attention ends a stage, and its MLP begins the next one.
+
+    Raises InputError when the blocks are in an order that no LeViT has.
+    """
     ends = [index for index, kind in enumerate(kinds) if kind == "subsample"]
     starts = [0, *(end + 1 for end in ends)]
     stages = []
@@ -112,8 +115,11 @@ def _side(shapes: Shapes, index: int) -> int:
 
 
 def _stage_widths(shapes: Shapes, number: int, stage: Stage) -> tuple[int | None, int | None, int | None]:
-    """(heads, key_dim, attention_ratio); without attention only the first stage's key_dim is known, which every
-    subsampling attention shares."""
+    """(heads, key_dim, attention_ratio) of a stage.
+
+    In a stage without attention they are unknown, except the key_dim of the first stage: every subsampling attention
+    has it too.
+    """
     if stage.attentions:
         return _attention_widths(shapes, stage.attentions[0])
     if number == 0 and stage.subsample is not None:

@@ -1,7 +1,7 @@
 """The three published key layouts of a LeViT state dict, as data, and how their keys map onto ``model.py``.
 
-Hugging Face transformers, timm, and the authors' own code name the same tensors differently. One :class:`Layout`
-row holds the names; the blocks a file has are read off its keys, so any number of stages and blocks works.
+Hugging Face transformers, timm, and the authors' own code name the same tensors differently. A :class:`Layout` holds
+one set of names. Which blocks a file has is read off its keys, so any number of stages and blocks works.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from itertools import count
 from typing import Literal
 
 from levit_edge.errors import InputError
+from levit_edge.wording import listed
 
 Kind = Literal["attention", "subsample", "mlp"]
 LayoutName = Literal["huggingface", "timm", "fair"]
 
-BIAS, OFFSETS = "attention_biases", "attention_bias_idxs"  # the same in all three layouts
+BIAS, OFFSETS = "attention_biases", "attention_bias_idxs"  # these names are the same in all three layouts
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -25,7 +26,7 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 class BlockRow:
     """One kind of block: ``{}`` in the prefix stands for a number, ``layers`` maps our layer names to theirs.
 
-    Blocks run in the order (first number, ``rank[0]``, other numbers, ``rank[1]``).
+    Blocks run in the order of (first number, ``rank[0]``, other numbers, ``rank[1]``).
     """
 
     kind: Kind
@@ -35,7 +36,7 @@ class BlockRow:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """Matches the prefix of a key that belongs to such a block; its groups are the numbers."""
+        """Matches the prefix of a key that belongs to such a block; the groups are the numbers in it."""
         names = [re.escape(name) + r"\." for name in self.layers.values()]
         if self.kind != "mlp":
             names += [BIAS, OFFSETS]
@@ -125,14 +126,26 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
-def recognise(keys: Collection[str]) -> tuple[Layout, list[Block]]:
-    """The layout that these keys are written in and its blocks in running order; InputError when it is no LeViT."""
+def find_layout(keys: Collection[str]) -> Layout | None:
+    """The layout in which ``keys`` have a convolution of the stem and at least one block; None when it is no LeViT."""
     for layout in LAYOUTS:
         stem = any(f"{prefix}.{layout.conv}.weight" in keys for prefix in layout.stem)
-        if stem and (blocks := _find_blocks(layout, keys)):
-            return layout, blocks
-    shown = ", ".join(sorted(keys)[:3]) or "none"
-    raise InputError(f"not a LeViT checkpoint (Hugging Face, timm or the authors' layout); it has keys such as {shown}")
+        patterns = [row.pattern for row in layout.blocks]
+        if stem and any(pattern.match(key) for pattern in patterns for key in keys):
+            return layout
+    return None
+
+
+def recognise(keys: Collection[str]) -> tuple[Layout, list[Block]]:
+    """The layout that these keys are written in and its blocks in running order.
+
+    Raises InputError when the keys are not those of a LeViT, or when the numbering of their blocks has a gap.
+    """
+    layout = find_layout(keys)
+    if layout is None:
+        shown = listed(sorted(keys)) or "none"
+        raise InputError(f"not a LeViT checkpoint (Hugging Face, timm or the authors' layout); its keys are {shown}")
+    return layout, _find_blocks(layout, keys)
 
 
 def _find_blocks(layout: Layout, keys: Collection[str]) -> list[Block]:
@@ -164,13 +177,16 @@ def _check_numbering(blocks: list[Block]) -> None:
 
 
 def count_heads(layout: Layout, keys: Collection[str]) -> int:
-    """Classification heads among these keys: 0, 1, or 2 (the second one only counts the first in)."""
+    """Number of classification heads among these keys: 0, 1 or 2.
+
+    A second head without the first counts as 2, so that the keys of the first are reported as missing.
+    """
     found = [index + 1 for index, head in enumerate(layout.heads) if any(key.startswith(head + ".") for key in keys)]
     return max(found, default=0)
 
 
 def key_map(layout: Layout, blocks: list[Block], heads: int) -> dict[str, str]:
-    """Every key that such a file must have -> the parameter or buffer of ``Levit`` that it fills."""
+    """Every key that such a file must have, and the parameter or buffer of ``Levit`` that it fills."""
     pairs: dict[str, str] = {}
     for index, prefix in enumerate(layout.stem):
         pairs[f"{prefix}.{layout.conv}.weight"] = f"stem.{index}.conv.weight"
@@ -199,7 +215,7 @@ def _norm_keys(theirs: str, ours: str) -> dict[str, str]:
 
 
 def optional_keys(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Keys that a file may have beside ``pairs``: BatchNorm step counters and attention offset tables."""
+    """Keys that a file may have as well, and their buffers: BatchNorm step counters and attention offset tables."""
     optional: dict[str, str] = {}
     for theirs, ours in pairs.items():
         if theirs.endswith(".running_mean"):

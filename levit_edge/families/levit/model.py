@@ -1,8 +1,7 @@
-"""The eval-mode reference LeViT: the network of the paper, unfused, as the published checkpoints describe it.
+"""The reference LeViT in eval mode: the network of the paper, unfused, as the published checkpoints describe it.
 
 Source: Graham et al., "LeViT: a Vision Transformer in ConvNet's Clothing for Faster Inference", arXiv:2104.01136,
-section 4. Parameter names are this project's own; ``checkpoint.py`` maps the published
-layouts onto them.
+section 4. Parameter names are this project's own; ``key_layouts.py`` maps the published layouts onto them.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from levit_edge.families.levit.config import (
 
 
 class LevitOutput(NamedTuple):
-    """What the three published model classes return, in one record.
+    """What transformers' three model classes return, in one record.
 
-    ``last_hidden_state`` [B, N, C] and ``pooled`` [B, C] always; ``logits`` [B, classes] is the head's output, or the
-    average of ``cls_logits`` and ``distill_logits`` when there are two heads; None where there is no such head.
+    ``last_hidden_state`` is [B, N, C] and ``pooled`` [B, C]. ``logits`` [B, classes] is the output of the only head or
+    the average of two; ``cls_logits`` and ``distill_logits`` are those two. What a model has no head for is None.
     """
 
     last_hidden_state: Tensor
@@ -40,7 +39,7 @@ class LevitOutput(NamedTuple):
 def offset_index(side_out: int, side_in: int, stride: int) -> Tensor:
     """Index of the attention bias for each (query, key) pair: int64 [side_out ** 2, side_in ** 2].
 
-    Offsets ``(|dy|, |dx|)`` on the key grid are numbered row by row, the order every published checkpoint uses.
+    Offsets ``(|dy|, |dx|)`` on the key grid are numbered row by row, the order of every published checkpoint.
     """
     rows = (torch.arange(side_out)[:, None] * stride - torch.arange(side_in)[None, :]).abs()  # [out, in]
     grid = rows[:, None, :, None] * side_in + rows[None, :, None, :]  # [out_y, out_x, in_y, in_x]
@@ -85,7 +84,7 @@ class NormLinear(nn.Module):
 
 
 class AttentionCore(nn.Module):
-    """What both attentions share: scaled scores plus a learned bias per offset, then Hardswish and projection."""
+    """What both attentions share: scaled scores with a learned bias per offset, then Hardswish and projection."""
 
     offsets: Tensor
 
@@ -123,7 +122,7 @@ class Attention(AttentionCore):
 
 
 class SubsampleAttention(AttentionCore):
-    """Attention between stages: queries from every second row and column, no residual. [B, N, C] -> [B, N', C']."""
+    """Attention between stages, without residual: every second row and column queries. [B, N, C] -> [B, N', C']."""
 
     def __init__(self, c_in: int, c_out: int, heads: int, key_dim: int, side_in: int, side_out: int) -> None:
         offsets = offset_index(side_out, side_in, SUBSAMPLE_STRIDE)
@@ -177,7 +176,7 @@ def _blocks(config: LevitConfig) -> list[nn.Module]:
 class Levit(nn.Module):
     """The reference model, always in eval mode. float [B, channels, image_size, image_size] -> LevitOutput.
 
-    ``heads`` is 0 (backbone), 1, or 2 (classification and distillation head). Any batch size.
+    ``heads`` is 0 (a backbone), 1, or 2 (a classification and a distillation head). Any batch size.
     """
 
     def __init__(self, config: LevitConfig, heads: int = 2) -> None:
@@ -191,7 +190,7 @@ class Levit(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Levit:
-        """Refuse training mode: BatchNorm statistics must stay as loaded."""
+        """Stay in eval mode; RuntimeError for training mode, which would change the BatchNorm statistics."""
         if mode:
             raise RuntimeError("Levit is an inference model; it stays in eval mode")
         return super().train(False)
@@ -211,7 +210,7 @@ class Levit(nn.Module):
 
 
 def random_model(config: LevitConfig, heads: int = 2, seed: int = 0) -> Levit:
-    """A model with random weights and non-trivial BatchNorm statistics, reproducible by ``seed``."""
+    """A model whose weights and BatchNorm statistics are random and depend on ``seed`` alone."""
     model = Levit(config, heads)
     generator = torch.Generator().manual_seed(seed)
 
@@ -232,7 +231,7 @@ def random_model(config: LevitConfig, heads: int = 2, seed: int = 0) -> Levit:
                     uniform(module.bias, -0.1, 0.1)
             elif isinstance(module, AttentionCore):
                 uniform(module.bias, -0.5, 0.5)
-        for block in model.modules():  # residual branches add a little each: activations and logits keep order 1
+        for block in model.modules():  # each residual branch adds little, so that activations and logits stay near 1
             if isinstance(block, Attention | Mlp):
                 last = block.proj if isinstance(block, Attention) else block.down
                 last.norm.weight.mul_(0.3)

@@ -1,15 +1,15 @@
-"""What a ``config.json`` states about a LeViT, Hugging Face's or timm's, and whether the weights agree with it."""
+"""What a ``config.json`` of Hugging Face or timm states about a LeViT, and whether the weights agree with it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from levit_edge.errors import InputError
-from levit_edge.families.levit.config import LevitConfig, numbered_labels, variant_config
+from levit_edge.families.levit.config import LevitConfig, variant_config
 from levit_edge.families.levit.infer_config import Inferred
-from levit_edge.families.timm_preprocessing import preprocessing_from_timm
+from levit_edge.families.levit.timm_preprocessing import preprocessing_from_timm
 
 PER_STAGE = ("hidden_sizes", "depths", "num_attention_heads", "key_dim", "attention_ratio", "mlp_ratio")
 _SCALARS = ("image_size", "num_channels", "kernel_size", "stride", "padding", "patch_size")
@@ -20,27 +20,27 @@ _STAGE_DEFAULTS = {"num_attention_heads": 1, "attention_ratio": 2, "mlp_ratio": 
 
 @dataclass(frozen=True)
 class Stated:
-    """What a config says; what it leaves out is absent from ``fields`` or None."""
+    """What the files beside the weights say; what they leave out is absent from ``fields``, or None."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     num_labels: int | None = None
     heads: int | None = None
-    preprocessing: dict[str, Any] | None = None
+    processor: Mapping[str, Any] | None = None
 
 
-def read_stated(raw: Mapping[str, Any], preprocessing: dict[str, Any] | None = None) -> Stated:
-    """Parse a ``config.json`` of transformers (``model_type``) or timm (``architecture``).
+def read_stated(raw: Mapping[str, Any], processor: Mapping[str, Any] | None = None) -> Stated:
+    """Parse a ``config.json`` of transformers (``model_type``) or timm (``architecture``); an empty one states nothing.
 
-    ``preprocessing`` is the checkpoint's ``preprocessor_config.json``; it wins over timm's ``pretrained_cfg``.
+    ``processor`` is the checkpoint's ``preprocessor_config.json``; it takes precedence over timm's
+    ``pretrained_cfg``. Raises InputError for fields of the wrong kind and for models that are no LeViT.
     """
     if "architecture" in raw:
-        return _read_timm(raw, preprocessing)
-    return replace(read_huggingface(raw), preprocessing=preprocessing)
+        return _read_timm(raw, processor)
+    return _read_huggingface(raw, processor)
 
 
-def read_huggingface(raw: Mapping[str, Any]) -> Stated:
-    """Parse the fields of transformers' ``LevitConfig``."""
+def _read_huggingface(raw: Mapping[str, Any], processor: Mapping[str, Any] | None) -> Stated:
     if raw.get("model_type", "levit") != "levit":
         raise InputError(f"config.json says model_type {raw['model_type']!r}; expected 'levit'")
     fields: dict[str, Any] = {name: _integer(name, raw[name]) for name in _SCALARS if name in raw}
@@ -48,7 +48,7 @@ def read_huggingface(raw: Mapping[str, Any]) -> Stated:
     fields |= {name: _number(name, raw[name]) for name in _FLOATS if name in raw}
     labels = _id2label(raw["id2label"]) if raw.get("id2label") is not None else None
     num_labels = len(labels) if labels is not None else raw.get("num_labels")
-    return Stated(fields, labels, num_labels, _stated_heads(raw, num_labels))
+    return Stated(fields, labels, num_labels, _stated_heads(raw, num_labels), processor)
 
 
 def _integer(name: str, value: object) -> int:
@@ -92,7 +92,7 @@ def _stated_heads(raw: Mapping[str, Any], num_labels: int | None) -> int | None:
     return 0 if num_labels == 0 else _HEADS[names[0]]
 
 
-def _read_timm(raw: Mapping[str, Any], preprocessing: dict[str, Any] | None) -> Stated:
+def _read_timm(raw: Mapping[str, Any], processor: Mapping[str, Any] | None) -> Stated:
     if raw.get("global_pool", "avg") != "avg":
         raise InputError(f"config.json says global_pool {raw['global_pool']!r}; only 'avg' is supported")
     row = _timm_row(str(raw["architecture"]))
@@ -100,9 +100,9 @@ def _read_timm(raw: Mapping[str, Any], preprocessing: dict[str, Any] | None) -> 
     cfg = raw.get("pretrained_cfg") or {}
     if "input_size" in cfg:
         fields |= _timm_input(cfg["input_size"])
-        preprocessing = preprocessing or preprocessing_from_timm(cfg)
+        processor = preprocessing_from_timm(cfg) if processor is None else processor
     labels = raw.get("label_names")
-    return Stated(fields, tuple(map(str, labels)) if labels else None, raw.get("num_classes"), None, preprocessing)
+    return Stated(fields, tuple(map(str, labels)) if labels else None, raw.get("num_classes"), None, processor)
 
 
 def _timm_row(architecture: str) -> LevitConfig:
@@ -152,7 +152,7 @@ def _check(name: str, stated: int | None, found: int) -> None:
 
 
 def build_config(inferred: Inferred, stated: Stated, labels: tuple[str, ...]) -> LevitConfig:
-    """The config of these weights; stride, padding and patch size are not visible in shapes and default to LeViT's."""
+    """The config of these weights; stride, padding and patch size do not show in shapes and default to LeViT's."""
     fields = {name: value for name, value in stated.fields.items() if name not in PER_STAGE}
     fields.setdefault("padding", inferred.kernel_size // 2)
     fields.setdefault("image_size", inferred.side * fields.get("patch_size", LevitConfig.patch_size))
@@ -163,20 +163,3 @@ def build_config(inferred: Inferred, stated: Stated, labels: tuple[str, ...]) ->
         found = getattr(inferred, name)
         fields[name] = tuple(b if a is None else a for a, b in zip(found, fallback, strict=True))
     return LevitConfig(**fields, labels=labels)
-
-
-def choose_labels(count: int, stated: Stated, given: Sequence[str] | None) -> tuple[str, ...]:
-    """Class names: the config's, else the given ones, else numbers. Given names must agree with the config's."""
-    if given is not None and len(given) != count:
-        raise InputError(f"{len(given)} labels were given; the checkpoint has {count} classes")
-    named = stated.labels if count and stated.labels != numbered_labels(count) else None
-    if named is not None and given is not None and tuple(given) != named:
-        raise InputError(
-            f"the given labels differ from those in config.json (class {_first_difference(named, given)}); give none"
-        )
-    return named or tuple(given or numbered_labels(count))
-
-
-def _first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    index = next(index for index, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-    return f"{index}: {ours[index]!r} and {theirs[index]!r}"

@@ -1,4 +1,4 @@
-"""A reference interpreter of Core ML programs: judges a ``.mlpackage`` as it lies on disk, without a Mac."""
+"""A reference interpreter for Core ML programs: it computes a ``.mlpackage`` from its files, without a Mac."""
 
 from targets.coreml.mil.program import BATCH_IMAGES, Program, load
 from targets.coreml.mil.records import Operation, Precision, Quantization, Traced, Value

@@ -9,61 +9,21 @@ from torch.nn import functional as F
 
 from targets.coreml.mil.operator import Operator
 
-_GELU_MODES = ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION")
-_SIGMOID_GELU = 1.702
-
 
 def relu(x: Tensor) -> Tensor:
     """``max(x, 0)``."""
     return torch.relu(x)
 
 
-def relu6(x: Tensor) -> Tensor:
-    """``min(max(x, 0), 6)``."""
-    return torch.clamp(x, 0, 6)
-
-
-def leaky_relu(x: Tensor, alpha: float) -> Tensor:
-    """``x`` where ``x >= 0``, else ``alpha * x``."""
-    return torch.where(x >= 0, x, alpha * x)
-
-
 def thresholded_relu(x: Tensor, alpha: float) -> Tensor:
     """``x`` where ``x >= alpha``, else 0; NaN stays NaN."""
-    below = float(np.nextafter(np.float32(alpha), np.float32(-np.inf)))  # torch keeps what is above, not what is equal
+    below = float(np.nextafter(np.float32(alpha), np.float32(-np.inf)))  # torch keeps only what lies above its limit
     return F.threshold(x, below, 0.0)
 
 
-def clamped_relu(x: Tensor, alpha: float, beta: float) -> Tensor:
-    """``min(beta, x)`` where ``x >= 0``, else ``min(beta, alpha * x)``."""
-    return torch.clamp(torch.where(x >= 0, x, alpha * x), max=beta)
-
-
-def elu(x: Tensor, alpha: float) -> Tensor:
-    """``x`` where ``x > 0``, else ``alpha * (exp(x) - 1)``."""
-    return torch.where(x > 0, x, alpha * torch.expm1(x))
-
-
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
-    """The Gaussian error linear unit, or one of its two approximations."""
-    if mode == "SIGMOID_APPROXIMATION":
-        return x * torch.sigmoid(_SIGMOID_GELU * x)
+    """The Gaussian error linear unit, exact or approximated with tanh."""
     return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
-
-
-def linear_activation(x: Tensor, alpha: float, beta: float) -> Tensor:
-    """``alpha * x + beta``."""
-    return torch.mul(x, alpha).add_(beta)
-
-
-def scaled_tanh(x: Tensor, alpha: float, beta: float) -> Tensor:
-    """``alpha * tanh(beta * x)``."""
-    return alpha * torch.tanh(beta * x)
-
-
-def sigmoid(x: Tensor) -> Tensor:
-    """``1 / (1 + exp(-x))``."""
-    return torch.sigmoid(x)
 
 
 def sigmoid_hard(x: Tensor, alpha: float, beta: float) -> Tensor:
@@ -71,19 +31,9 @@ def sigmoid_hard(x: Tensor, alpha: float, beta: float) -> Tensor:
     return F.hardtanh_(torch.mul(x, alpha).add_(beta), 0.0, 1.0)
 
 
-def silu(x: Tensor) -> Tensor:
-    """``x * sigmoid(x)``."""
-    return x * torch.sigmoid(x)
-
-
-def softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(x))``."""
-    return F.softplus(x)
-
-
-def softsign(x: Tensor) -> Tensor:
-    """``x / (1 + |x|)``."""
-    return F.softsign(x)
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return torch.tanh(x)
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
@@ -93,18 +43,9 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 
 OPERATORS: dict[str, Operator] = {
     "relu": Operator(relu, exact=True),
-    "relu6": Operator(relu6, exact=True),
-    "leaky_relu": Operator(leaky_relu),
     "thresholded_relu": Operator(thresholded_relu, exact=True),
-    "clamped_relu": Operator(clamped_relu),
-    "elu": Operator(elu),
-    "gelu": Operator(gelu, allowed={"mode": _GELU_MODES}),
-    "linear_activation": Operator(linear_activation),
-    "scaled_tanh": Operator(scaled_tanh),
-    "sigmoid": Operator(sigmoid),
+    "gelu": Operator(gelu, allowed={"mode": ("EXACT", "TANH_APPROXIMATION")}),
     "sigmoid_hard": Operator(sigmoid_hard),
-    "silu": Operator(silu),
-    "softplus": Operator(softplus),
-    "softsign": Operator(softsign),
+    "tanh": Operator(tanh),
     "softmax": Operator(softmax),
 }

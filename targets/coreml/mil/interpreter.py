@@ -1,8 +1,8 @@
-"""Computes a program, operator by operator, in torch.
+"""Computes a program in torch, operator by operator.
 
-Source of the semantics: the MIL operator reference, as the files of the operators say. Float16 is emulated: every
-tensor is kept in float32, an operator computes and accumulates in float32, and its result is rounded to float16 where
-the precision asks for it.
+Source of the semantics: the MIL operator reference, which the files of the operators cite in detail. Float16 is
+emulated: every tensor is kept in float32, an operator computes and accumulates in float32, and its result is rounded to
+float16 where the precision requires it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from levit_edge.errors import InputError
+from levit_edge.wording import first_line
 from targets.coreml.mil.catalogue import OPERATORS
 from targets.coreml.mil.operator import Result
-from targets.coreml.mil.reading import reason
 from targets.coreml.mil.records import FLOATS, Constant, Operation, Precision, Source, Value
 
 _WHOLE_IN_FLOAT32 = ("int8", "uint8")
@@ -30,7 +30,7 @@ def to_half(x: Tensor) -> Tensor:
 
 
 def is_half(dtype: str, precision: Precision) -> bool:
-    """True when tensors of this MIL type hold float16 numbers only."""
+    """True when tensors of this MIL type hold only float16 numbers."""
     if precision == "declared":
         return dtype == "fp16"
     return precision == "float16" and dtype in FLOATS
@@ -40,8 +40,9 @@ def is_half(dtype: str, precision: Precision) -> bool:
 class Step:
     """One operator, ready to run.
 
-    ``fixed`` are its arguments that depend on no image, ``reads`` the others: names, or constants among them, as a
-    tuple where ``variadic``. ``rounds`` says which results are rounded to float16; nobody reads ``frees`` after it.
+    ``fixed`` holds the arguments that depend on no image. ``reads`` holds the others: names of tensors, or constants
+    among them; a ``variadic`` operator gets all of them as one tuple. ``rounds`` says which results are rounded to
+    float16. ``frees`` are the tensors that no later step reads.
     """
 
     operation: Operation
@@ -66,7 +67,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A program in one precision: the ``steps`` that depend on the image, and the results of those that do not."""
+    """A program in one precision: the ``steps`` that depend on the image, and the results of all others."""
 
     source: Source
     constants: Mapping[str, Tensor]
@@ -85,7 +86,7 @@ class Plan:
         return {name: tensors[name] if name in tensors else self.constants[name] for name in kept}
 
     def check(self) -> None:
-        """Run an image of zeros; InputError where an operator cannot be computed or gives what is not declared."""
+        """Run an image of zeros; InputError where an operator fails, or gives another shape or type than declared."""
         tensors = {self.source.input.name: torch.zeros(self.source.input.shape)}
         for step in self.steps:
             _run_checked(self.source, step, tensors)
@@ -99,7 +100,7 @@ def _run_checked(source: Source, step: Step, tensors: dict[str, Tensor]) -> None
     try:
         step.run(tensors)
     except (ValueError, RuntimeError, IndexError, TypeError, KeyError) as error:
-        raise InputError(f"{where} cannot be computed: {reason(error)}") from None
+        raise InputError(f"{where} cannot be computed: {first_line(error)}") from None
     for value in operation.outputs:
         found = tensors[value.name]
         if tuple(found.shape) != value.shape or found.dtype is not _storage(value.dtype):
@@ -115,7 +116,7 @@ def _storage(dtype: str) -> torch.dtype:
 
 @dataclass
 class Planner:
-    """Goes through a program once. ``halves`` are the tensors so far that hold float16 numbers only."""
+    """Goes through a program once. ``halves`` are the tensors so far that hold only float16 numbers."""
 
     source: Source
     precision: Precision
@@ -124,7 +125,7 @@ class Planner:
     halves: set[str] = field(default_factory=set)
 
     def plan(self) -> Plan:
-        """Everything that depends on no image, computed; InputError, naming the operator, where it cannot be."""
+        """Compute everything that depends on no image; InputError, naming the operator, where one fails."""
         self._note(self.source.input)
         for name, constant in self.source.constants.items():
             self._note(Value(name, constant.dtype, constant.values.shape))
@@ -135,10 +136,10 @@ class Planner:
         return Plan(self.source, computed, _with_frees(steps, self.source.output.name), rounds_image)
 
     def _note(self, value: Value) -> bool:
-        """Remember the type of a tensor; True when it holds float16 numbers only."""
+        """Remember the type of a tensor; True when it holds only float16 numbers."""
         self.dtypes[value.name] = value.dtype
         ends = (self.source.input.name, self.source.output.name)
-        stays = value.dtype == "fp32" and value.name in ends  # the float32 ends of the model
+        stays = value.dtype == "fp32" and value.name in ends  # a float32 input or output is never rounded
         half = is_half(value.dtype, self.precision) and not stays
         if half:
             self.halves.add(value.name)
@@ -149,7 +150,7 @@ class Planner:
         return to_half(values) if is_half(constant.dtype, self.precision) else values
 
     def _step(self, operation: Operation) -> Step:
-        """The step of an operator; one that reads constants only is run at once."""
+        """The step of an operator; an operator that reads only constants runs at once."""
         operator = OPERATORS[operation.type]
         fixed: dict[str, Any] = dict(operation.attributes)
         reads: dict[str, tuple[str | Tensor, ...]] = {}
@@ -169,7 +170,7 @@ class Planner:
 
 
 def _with_frees(steps: Iterable[Step], output: str) -> tuple[Step, ...]:
-    """The steps with what each may forget: its inputs and results that no later step reads, but for the output."""
+    """The steps, each with the tensors to drop after it: those that no later step reads and that are not the output."""
     needed, backwards = {output}, []
     for step in reversed(list(steps)):
         read = {item for items in step.reads.values() for item in items if isinstance(item, str)}

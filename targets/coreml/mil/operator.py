@@ -15,12 +15,14 @@ Result = Tensor | tuple[Tensor, ...]
 class Operator:
     """An operator of the MIL operator reference.
 
-    The parameters of ``compute`` are the operator's own arguments with their defaults; those in ``tensors`` come as
-    torch tensors (the one of a ``variadic`` operator as a tuple of them), the others as Python values. Floats are
-    float32 whatever the program declares; int8 and uint8 are whole numbers in float32, so that NaN survives them; other
-    integers are int32. ``exact``: what it makes of float16 numbers are float16 numbers, with nothing to round.
-    ``allowed`` are the known values of an argument that has modes. ``compute`` raises ValueError for what the
-    reference does not define.
+    The parameters of ``compute`` are the operator's own arguments with their defaults. Those in ``tensors`` arrive as
+    torch tensors (that of a ``variadic`` operator as a tuple of tensors), the others as Python values. Every float
+    tensor is float32, whatever type the program declares. int8 and uint8 tensors are whole numbers in float32, which
+    preserves NaN; other integers are int32.
+
+    ``exact``: from float16 numbers it makes float16 numbers, so that its result needs no rounding. ``allowed`` lists
+    the known values of an argument that selects a mode. ``compute`` raises ValueError for a case that the reference
+    does not define.
     """
 
     compute: Callable[..., Result]
@@ -31,5 +33,5 @@ class Operator:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The arguments it knows."""
+        """The names of all arguments that it knows."""
         return tuple(inspect.signature(self.compute).parameters)

@@ -15,14 +15,14 @@ from targets.coreml.mil.interpreter import Plan, Planner
 from targets.coreml.mil.reading import read
 from targets.coreml.mil.records import FLOATS, PRECISIONS, Operation, Precision, Source, Traced, Value
 
-BATCH_IMAGES = 8  # more at once do not fit the processor's cache
+BATCH_IMAGES = 8  # more at once overflow the processor's cache
 
 
 def load(package: Path) -> Program:
-    """The program of a ``.mlpackage``, read from disk and known whole.
+    """The program of a ``.mlpackage``, read from disk and checked to be computable.
 
-    Raises InputError, in one line, where the package is damaged, or names the operator, mode or type that the
-    interpreter does not know.
+    Raises InputError, in one line, when the package is damaged, or holds an operator, mode or type that the interpreter
+    does not know, which it names.
     """
     program = Program(read(package))
     with torch.inference_mode():
@@ -31,12 +31,12 @@ def load(package: Path) -> Program:
 
 
 def _tensor(images: NDArray[np.float32]) -> Tensor:
-    """The same memory where it may be written to, which nothing here does: torch knows no other."""
+    """The images as a tensor; read-only ones are copied, because torch shares only memory that it may write to."""
     return torch.from_numpy(np.require(images, requirements="W"))
 
 
 class Program:
-    """A loaded program. Torch computes it, in as many threads as torch is set to."""
+    """A loaded program. Torch computes it, with its current number of threads."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -58,10 +58,10 @@ class Program:
         return self._source.operations
 
     def run(self, images: NDArray[np.float32], precision: Precision = "declared") -> NDArray[np.float32]:
-        """float32 [B, C, H, W] -> float32 [B, K], each image as if it were alone, BATCH_IMAGES at a time.
+        """float32 [B, C, H, W] -> float32 [B, K], BATCH_IMAGES at a time; no image affects another.
 
-        The order in which floats are added depends on how many there are: logits of a batch may differ from those of
-        single images in the last bits of float32, and by what a tie that falls the other way makes of that.
+        Torch adds floats in another order for a batch than for one image. Their logits may therefore differ in the last
+        bits of float32, and by one quantization step, with its consequences, where such a bit decides how a tie rounds.
         """
         self._check_images(images, images.shape[:1])
         plan = self.plan(precision)
@@ -82,7 +82,7 @@ class Program:
     ) -> dict[str, Traced]:
         """The tensors called ``names`` for one image float32 [1, C, H, W].
 
-        Any result of an operator can be named, and the image itself; InputError for any other name.
+        A name is that of any output of an operator, or of the image; InputError for any other.
         """
         self._check_images(image, (1,))
         wanted = tuple(names)
@@ -90,9 +90,8 @@ class Program:
         values[self.input.name] = self.input
         for name in wanted:
             if name not in values:
-                raise InputError(
-                    f"{self._source.package}: no operator writes {name!r}; valid are the outputs of operations"
-                )
+                valid = "the input and the outputs of operators"
+                raise InputError(f"{self._source.package}: no operator writes {name!r}; valid: {valid}")
         with torch.inference_mode():
             found = self.plan(precision).run(_tensor(image), wanted)
         return {name: self._traced(values[name], found[name]) for name in wanted}
@@ -107,7 +106,7 @@ class Program:
         return Traced(real, tensor.to(torch.int32).numpy().copy())
 
     def plan(self, precision: Precision) -> Plan:
-        """The program prepared for a precision, once."""
+        """The program prepared for a precision, when first asked for."""
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; valid: {', '.join(PRECISIONS)}")
         if precision not in self._plans:

@@ -1,4 +1,4 @@
-"""What a Core ML program is once it has been read from disk: names, types and constants, nothing that runs."""
+"""What a Core ML program consists of once it has been read: names, types and constants, but no code."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# ``declared``: every tensor has the type that the program gives it; ``float32``: no tensor is rounded to float16;
-# ``float16``: every tensor is, but for the float32 ends of the model. Integers are exact in all three.
+# ``declared``: every tensor is rounded to the type that the program declares; ``float32``: no tensor is rounded to
+# float16; ``float16``: every float tensor is, except the float32 input and output. Integers are exact in all three.
 Precision = Literal["declared", "float32", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("declared", "float32", "float16")
 
-# MIL names of the types of tensors that the interpreter computes with.
+# The MIL names of the types that the interpreter computes with.
 FLOATS = ("fp16", "fp32")
 INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
     "int8": (-(2**7), 2**7 - 1),
@@ -40,7 +40,7 @@ class Value:
 class Quantization:
     """``real = scale * (integer - zero_point)``; scale float32 and zero_point int32, both [] or, per channel, [C].
 
-    ``axis`` is the axis of the channels, None where the whole tensor has one scale.
+    ``axis`` is the axis of the channels, or None where the whole tensor has one scale.
     """
 
     scale: NDArray[np.float32]
@@ -49,7 +49,7 @@ class Quantization:
     axis: int | None = None
 
     def real(self, integers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The numbers that ``integers`` stand for, float32 of the same shape."""
+        """The real numbers that ``integers`` stand for: float32 of the same shape."""
         scale, zero_point = self.scale, self.zero_point
         if self.axis is not None:
             along = [1] * integers.ndim
@@ -63,9 +63,9 @@ class Quantization:
 class Operation:
     """One operator of the program.
 
-    ``inputs`` names the tensors it reads, constants included, by argument; ``attributes`` are its other arguments as
-    Python values. ``quantization`` is what the integers of its output stand for, None where that holds no such
-    integers or a move has changed the axis of their scales.
+    ``inputs`` names the tensors that it reads, constants included, by argument; ``attributes`` are its other arguments
+    as Python values. ``quantization`` says what the integers of its output stand for. It is None where the output is
+    not such integers, and after a move that changes the axis of their scales.
     """
 
     type: str
@@ -76,18 +76,18 @@ class Operation:
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """The tensors it reads, in the order of its arguments."""
+        """The tensors that it reads, in the order of its arguments."""
         return tuple(name for names in self.inputs.values() for name in names)
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The tensors it writes: one, but for ``split``."""
+        """The tensors that it writes: several for ``split``, one for every other operator."""
         return tuple(value.name for value in self.outputs)
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor stored in the package, as it is on disk."""
+    """A tensor stored in the package, exactly as on disk."""
 
     dtype: str
     values: NDArray[Any]
@@ -106,7 +106,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Traced:
-    """One tensor of one image: ``values`` float32; ``integers`` int32 where the tensor is stored as integers.
+    """One tensor for one image: ``values`` float32, and ``integers`` int32 where the tensor is stored as integers.
 
     For integers with a scale, ``values`` is ``scale * (integers - zero_point)``.
     """

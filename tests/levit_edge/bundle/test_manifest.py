@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from levit_edge.bundle.golden import read_golden, write_golden
 from levit_edge.bundle.manifest import (
     Manifest,
     ModelInfo,
     RecipeInfo,
     TensorSpec,
     open_bundle,
-    read_golden,
-    write_golden,
     write_manifest,
 )
 from levit_edge.errors import InputError

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
 import types
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from levit_edge.gates.absolute import at_most
-from levit_edge.pipeline.diverge import Difference, Divergence, LayerRow
+from levit_edge.gates.gate import at_most
+from levit_edge.pipeline.options import BenchOptions, BuildOptions, EvaluateOptions, InspectOptions, PredictOptions
+from levit_edge.progress import Progress
 from levit_edge.report.answers import (
     BenchResult,
     BenchRow,
@@ -23,34 +22,15 @@ from levit_edge.report.answers import (
     LabelScore,
     OperatorRow,
     Prediction,
+    Predictions,
 )
+from levit_edge.report.divergence import Difference, Divergence, LayerRow
+from levit_edge.report.schema import Report
 from tests.levit_edge.report import reports
 from tests.places import ROOT
 
 VERBS = ("build", "eval", "bench", "gate", "inspect", "predict", "doctor")
 Captured = pytest.CaptureFixture[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class FakeOptions:
-    """The fields of the pipeline's options, checked against it in a test below."""
-
-    model: Any = None
-    targets: tuple[str, ...] = ()
-    calibration: Path | None = None
-    eval_data: Path | None = None
-    recipe: str = ""
-    samples: int = 0
-    seed: int = -1
-    out: Path = Path()
-    random_weights: bool = False
-    skip_bad_images: bool = False
-    thresholds: Path | None = None
-    threads: int = 0
-    runs: int = 0
-    limit: int | None = None
-    labels: Path | None = None
-    device: str = ""
 
 
 def divergence(departs: str) -> Divergence:
@@ -69,66 +49,63 @@ def divergence(departs: str) -> Divergence:
     )  # fmt: skip
 
 
-class Pipeline(types.ModuleType):
-    """A pipeline that answers at once, writes where it must not, and keeps what it was asked."""
-
-    BuildOptions = FakeOptions
+class Pipeline:
+    """Verbs that answer at once, write where they must not, and keep what they were asked."""
 
     def __init__(self) -> None:
-        super().__init__("levit_edge.pipeline")
         self.calls: list[Any] = []
         self.failure: BaseException | None = None
         self.passed = True
+        self.before: Callable[[], object] = lambda: None
 
-    def _asked(self, *question: Any) -> None:
-        self.calls.append(question)
+    def plug_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of the modules that do the work; none of them is imported."""
+        for verb in ("build", "evaluate", "bench", "inspect", "predict"):
+            module = types.ModuleType(f"levit_edge.pipeline.{verb}")
+            setattr(module, verb, getattr(self, verb))
+            patch.setitem(sys.modules, module.__name__, module)
+
+    def _asked(self, options: Any) -> None:
+        self.calls.append(options)
         sys.stdout.write("chatter from Python\n")
         os.write(1, b"chatter from native code\n")
+        self.before()
         if self.failure is not None:
             raise self.failure
 
-    def build(self, options: FakeOptions, progress: Any) -> Any:  # noqa: ARG002
+    def build(self, options: BuildOptions, progress: Progress) -> Report:  # noqa: ARG002
         self._asked(options)
         gates = (at_most("top1_drop_pp", 0.3 if self.passed else 0.9, 0.5, "onnxruntime, executed"),)
         return reports.report(onnx=reports.target(gates=gates))
 
-    def evaluate(self, bundle: Path, *, data: Any, limit: int | None, device: str, progress: Any) -> Evaluation:  # noqa: ARG002
-        self._asked(bundle, data, limit, device)
+    def evaluate(self, options: EvaluateOptions, progress: Progress) -> Evaluation:  # noqa: ARG002
+        self._asked(options)
         gates = (at_most("top1_drop_pp", 0.3 if self.passed else 0.9, 0.5),)
-        return Evaluation(bundle=str(bundle), target="onnx", accuracy=reports.accuracy(), gates=gates)
+        return Evaluation(bundle=str(options.bundle), target="onnx", accuracy=reports.accuracy(), gates=gates)
 
-    def bench(
-        self,
-        bundles: Sequence[Path],
-        *,
-        device: str,
-        threads: int,
-        runs: int | None,
-        progress: Any,  # noqa: ARG002
-    ) -> BenchResult:
-        self._asked(tuple(bundles), device, threads, runs)
+    def bench(self, options: BenchOptions, progress: Progress) -> BenchResult:  # noqa: ARG002
+        self._asked(options)
         rows = (
             BenchRow(bundle="dist/onnx", target="onnx", runtime="onnxruntime 1.31.1", latency=reports.latency()),
             BenchRow(bundle="dist/coreml", target="coreml", runtime="Core ML", note="runs on macOS only"),
         )
-        return BenchResult(device=device, rows=rows)
+        return BenchResult(device=options.device, rows=rows)
 
-    def inspect(self, bundle: Path) -> Inspection:
-        self._asked(bundle)
+    def inspect(self, options: InspectOptions, progress: Progress) -> Inspection | Divergence:  # noqa: ARG002
+        self._asked(options)
+        if options.diverge is not None:
+            return divergence("" if self.passed else "a value is 9.0 steps off")
         operators = (OperatorRow(name="QGemm", precision="int8", placement="runtime", count=67),)
         return Inspection(
-            bundle=str(bundle), target="onnx", model_file="model.onnx", size_bytes=8_800_000,
-            int8_ops=67, float_ops=0, fallback_ops=0, operators=operators,
+            bundle=str(options.bundle), target="onnx", model_file="model.onnx", size_bytes=8_800_000,
+            int8_ops=67, float_ops=0, fallback_ops=None, operators=operators,
         )  # fmt: skip
 
-    def diverge(self, bundle: Path, image: Path) -> Divergence:
-        self._asked(bundle, image)
-        return divergence("" if self.passed else "a value is 9.0 steps off")
-
-    def predict(self, bundle: Path, images: Sequence[Path]) -> tuple[Prediction, ...]:
-        self._asked(bundle, tuple(images))
+    def predict(self, options: PredictOptions, progress: Progress) -> Predictions:  # noqa: ARG002
+        self._asked(options)
         top = (LabelScore(label="[red] fox", probability_pct=81.25), LabelScore(label="größer", probability_pct=18.75))
-        return tuple(Prediction(image=str(i), runtime="simulation", executed=False, top=top) for i in images)
+        images = [Prediction(image=str(i), runtime="simulation", executed=False, top=top) for i in options.images]
+        return Predictions(bundle=str(options.bundle), images=tuple(images))
 
 
 def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

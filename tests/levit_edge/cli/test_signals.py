@@ -23,8 +23,8 @@ import signal, sys, tempfile, time, types
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
-def inspect(bundle):
-    with tempfile.TemporaryDirectory(dir=bundle):
+def inspect(options, progress):
+    with tempfile.TemporaryDirectory(dir=options.bundle):
         try:
             print("ready", file=sys.stderr, flush=True)
             time.sleep(600)
@@ -32,9 +32,9 @@ def inspect(bundle):
             print("cleaning", file=sys.stderr, flush=True)
             sys.stdin.read()
 
-pipeline = types.ModuleType("levit_edge.pipeline")
-pipeline.inspect = inspect
-sys.modules["levit_edge.pipeline"] = pipeline
+verb = types.ModuleType("levit_edge.pipeline.inspect")
+verb.inspect = inspect
+sys.modules[verb.__name__] = verb
 sys.argv = ["levit-edge", "inspect", {folder!r}, "--json"]
 
 from levit_edge.cli import main

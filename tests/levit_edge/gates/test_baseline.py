@@ -8,10 +8,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.gates.absolute import evaluate
 from levit_edge.gates.baseline import Tolerances, compare_to_baseline
+from levit_edge.gates.check import check
 from levit_edge.gates.junit import to_junit
-from levit_edge.gates.limits import default_thresholds
+from levit_edge.gates.whole_report import figures_of
 from levit_edge.report.schema import Delegation, GateResult
 from tests.levit_edge.report import reports
 
@@ -75,10 +75,6 @@ def test_times_of_another_setting_are_not_compared(latency: Any) -> None:
     assert _compared(BASELINE.model_copy(update={"latency": latency}))["baseline_speedup"].passed is None
 
 
-def _counting(arm64: Any) -> Any:
-    return BASELINE.model_copy(update={"latency": reports.latency(arm64=arm64)})
-
-
 @pytest.mark.parametrize(
     ("now", "before", "passed", "note"),
     [
@@ -90,19 +86,44 @@ def _counting(arm64: Any) -> Any:
     ],
 )
 def test_instructions_may_grow_by_two_percent(now: Any, before: Any, passed: bool | None, note: str) -> None:
-    found = compare_to_baseline(reports.report(onnx=_counting(now)), reports.report(onnx=_counting(before)))
+    counted, counted_before = (reports.counted(*([one] if one else [])) for one in (now, before))
+    found = compare_to_baseline(reports.report(onnx=counted), reports.report(onnx=counted_before))
     (gate,) = [gate for gate in found["onnx"] if gate.name == "baseline_arm64_instructions"]
     assert gate.passed is passed and note in gate.note
     if before is not None:
         assert gate.limit == pytest.approx(62_424_000)
 
 
-def test_a_report_without_latency_has_no_instructions_either() -> None:
-    found = compare_to_baseline(
-        reports.report(onnx=BASELINE.model_copy(update={"latency": None})),
-        reports.report(onnx=_counting(reports.instructions())),
-    )
-    assert {gate.name: gate.passed for gate in found["onnx"]}["baseline_arm64_instructions"] is None
+def test_every_device_is_compared_with_itself() -> None:
+    before = reports.counted(reports.instructions(), reports.instructions("board", built=9_000_000))
+    now = reports.counted(reports.instructions("board", built=10_000_000))
+    found = compare_to_baseline(reports.report(onnx=now), reports.report(onnx=before))
+    gates = [(gate.passed, gate.value) for gate in found["onnx"] if gate.name == "baseline_arm64_instructions"]
+    assert gates == [(None, None), (False, 10_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "outcomes"),
+    [
+        (None, None, {"baseline_float_ops": True}),
+        (0, None, {"baseline_float_ops": True}),
+        (None, 0, {"baseline_float_ops": True, "baseline_fallback_ops": None}),  # a baseline of an earlier version
+        (1, 0, {"baseline_float_ops": True, "baseline_fallback_ops": False}),
+    ],
+)
+def test_a_runtime_without_delegates_has_no_fallback_to_compare(now: Any, before: Any, outcomes: Any) -> None:
+    entries = [
+        reports.target(delegation=Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=count))
+        for count in (now, before)
+    ]
+    (gates,) = compare_to_baseline(*(reports.report(onnx=entry) for entry in entries)).values()
+    assert {gate.name: gate.passed for gate in gates if gate.name.endswith(("_ops", "delegates"))} == outcomes
+
+
+def test_a_report_that_does_not_say_what_runs_where_is_skipped() -> None:
+    results = _compared(BASELINE.model_copy(update={"delegation": None}))
+    assert results["baseline_delegates"].passed is None
+    assert results["baseline_delegates"].note == "this report does not say what runs where"
 
 
 def test_a_missing_target_fails() -> None:
@@ -118,7 +139,8 @@ def test_another_recipe_is_refused() -> None:
 
 
 def test_junit_counts_and_explains() -> None:
-    gates = evaluate(reports.target(latency=None, size_ratio=0.5), default_thresholds("int8", "onnx"))
+    limits = {"max_top1_drop_pp": 0.5, "min_agreement_pct": 98, "max_size_ratio": 0.29, "min_speedup": 1}
+    gates = check(figures_of(reports.target(latency=None, size_ratio=0.5)), limits)
     text = to_junit({"onnx": gates, "coreml": ()})
     assert text.startswith("<?xml version='1.0' encoding='utf-8'?>\n")
     suite, empty = ET.fromstring(text)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from levit_edge.metrics.instructions import KERNELS_SHOWN, OTHER, ArmInstructions
+from levit_edge.metrics.instructions import KERNELS_SHOWN, OTHER, Instructions
 
 
-def _of(fp32: tuple[int, ...], built: tuple[int, ...], *kernels: tuple[str, str, str, int]) -> ArmInstructions:
-    return ArmInstructions.of(device="d", runtime="r", fp32=fp32, built=built, kernels=kernels)
+def _of(fp32: tuple[int, ...], built: tuple[int, ...], *kernels: tuple[str, str, str, int]) -> Instructions:
+    return Instructions.of(device="d", runtime="r", fp32=fp32, built=built, kernels=kernels)
 
 
 def test_the_median_counts_and_the_wider_spread_is_told() -> None:

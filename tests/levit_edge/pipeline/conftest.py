@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from levit_edge.pipeline import BuildOptions, build
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.options import BuildOptions
 from levit_edge.report.schema import Report
+from targets.registry import TARGETS
 from tests.levit_edge.families.levit.levits import hf_model
 from tests.programs import micro_config
 from tests.shared_results import shared_folder
@@ -42,6 +44,12 @@ class Built:
             "out": out,
         }
         return BuildOptions(**(settings | changes))  # type: ignore[arg-type]
+
+
+def change_backend(monkeypatch: pytest.MonkeyPatch, name: str, **functions: object) -> None:
+    """Replace functions of a target, for the rest of the test."""
+    changed = replace(TARGETS[name].backend, **functions)  # type: ignore[arg-type]
+    monkeypatch.setitem(TARGETS, name, replace(TARGETS[name], load_backend=lambda: changed))
 
 
 def draw(folder: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from levit_edge.bundle.files import sha256_path
-from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, read_golden
+from levit_edge.bundle.golden import read_golden
+from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError
-from levit_edge.pipeline import build
-from levit_edge.pipeline.build import NUMERICS_ONLY
-from levit_edge.pipeline.verify import run_each
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.describe import NUMERICS_ONLY
 from levit_edge.report.schema import load_report
 from targets.registry import TARGETS
+from targets.target import run_batch
 from tests.levit_edge.families.levit.levits import DATA, hf_model
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built, draw
 from tests.places import ROOT
@@ -126,8 +127,8 @@ def test_the_golden_values_can_be_reproduced(name: str, built: Built) -> None:
     bundle = open_bundle(built.out / name)
     golden = read_golden(bundle.path)
     assert len(golden.names) == 4 and golden.pixels.shape == (4, 64, 64, 3)
-    runner = TARGETS[name].load(bundle.model_path, 1)
-    assert np.array_equal(run_each(runner, golden.inputs), golden.logits)
+    runner = TARGETS[name].backend.load(bundle.model_path, 1)
+    assert np.array_equal(run_batch(runner, golden.inputs), golden.logits)
     assert golden.runtime == runner.runtime
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     inputs = ((golden.pixels / 255 - mean) / std).transpose(0, 3, 1, 2)

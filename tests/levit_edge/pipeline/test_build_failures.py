@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,12 @@ from levit_edge.bundle.files import sha256_tree, size_bytes
 from levit_edge.bundle.manifest import open_bundle
 from levit_edge.bundle.publish import lock_directory
 from levit_edge.errors import InputError, LevitEdgeError
-from levit_edge.pipeline import build
+from levit_edge.pipeline.build import build
 from levit_edge.report.schema import load_report
 from targets.registry import TARGETS
 from targets.target import Runner
 from tests.levit_edge.families.levit.levits import hf_model
-from tests.levit_edge.pipeline.conftest import Built
+from tests.levit_edge.pipeline.conftest import Built, change_backend
 from tests.programs import micro_config
 
 
@@ -79,7 +78,7 @@ def lowering(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
         path.write_bytes(b"half")
         raise failure
 
-    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], lower=lower))
+    change_backend(monkeypatch, "onnx", lower=lower)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_damaged_image_stops_the_build_with_its_name(built: Built, previous: P
 def test_a_model_file_that_computes_something_else_is_not_published(
     built: Built, previous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, load = sha256_tree(previous), TARGETS["onnx"].load
+    before, load = sha256_tree(previous), TARGETS["onnx"].backend.load
 
     class Wrong:
         runtime, executed = "wrong", True
@@ -136,9 +135,7 @@ def test_a_model_file_that_computes_something_else_is_not_published(
         ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
             return self._right(image) + np.float32(0.5)
 
-    monkeypatch.setitem(
-        TARGETS, "onnx", replace(TARGETS["onnx"], load=lambda path, threads: Wrong(load(path, threads)))
-    )
+    change_backend(monkeypatch, "onnx", load=lambda path, threads: Wrong(load(path, threads)))
     with pytest.raises(
         LevitEdgeError, match=r"onnx float reference: .* differs from the program it was made from \(SQNR"
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from levit_edge.bundle.files import sha256_tree
 from levit_edge.bundle.manifest import open_bundle, write_manifest
 from levit_edge.cli import run
 from levit_edge.errors import LevitEdgeError
-from levit_edge.pipeline import build
+from levit_edge.pipeline.build import build
 from targets.registry import TARGETS
-from tests.levit_edge.pipeline.conftest import SAMPLES, Built
+from tests.levit_edge.pipeline.conftest import SAMPLES, Built, change_backend
 from tests.targets.coreml.mil.faults import (
     bound,
     drop_bias,
@@ -54,14 +53,14 @@ QUICK = ("a late zero point", "a transposed weight")  # every one is a whole bui
 
 def _plant(monkeypatch: pytest.MonkeyPatch, model_file: str, fault: Fault) -> None:
     """Let Core ML's lowering end with ``fault`` in the file of that name."""
-    lower = TARGETS["coreml"].lower
+    lower = TARGETS["coreml"].backend.lower
 
     def faulty(program: ExportedProgram, path: Path, half: bool) -> None:
         lower(program, path, half)
         if path.name == model_file:
             fault(path)
 
-    monkeypatch.setitem(TARGETS, "coreml", replace(TARGETS["coreml"], lower=faulty))
+    change_backend(monkeypatch, "coreml", lower=faulty)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_a_fault_in_the_int8_package_stops_the_build(
     assert not list((tmp_path / "dist").rglob("*"))
 
 
-def test_a_fault_in_the_float_twin_stops_the_build_and_leaves_the_previous_one(
+def test_a_fault_in_the_float_reference_stops_the_build_and_leaves_the_previous_one(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     previous = Path(shutil.copytree(built.out, tmp_path / "dist"))

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, read_golden
+from levit_edge.bundle.golden import read_golden
+from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError, MissingComponentError
-from levit_edge.metrics.agreement import Participant, agreement
-from levit_edge.pipeline import build
-from levit_edge.pipeline.agreement import Comparison
-from levit_edge.pipeline.lower import run_program
+from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
+from levit_edge.metrics.sqnr import sqnr_db
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.departures import departures
 from levit_edge.pipeline.on_device import COUNTED_RUNS
-from levit_edge.pipeline.verify import run_each, sqnr_db
 from levit_edge.report.schema import Report, load_report
+from targets.program.run import ProgramRunner
 from targets.registry import TARGETS
+from targets.target import run_batch
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
-from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, replace_opening, turned
+from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, turned
 
 LEFT = len(CLASSES) * PER_CLASS - SAMPLES
 ARM_GATE = "device_agreement_pct"
@@ -47,8 +49,8 @@ def test_the_program_in_a_bundle_is_what_its_file_was_lowered_from(name: str, bu
     bundle = open_bundle(built.out / name)
     assert PROGRAM_NAME in bundle.manifest.files
     golden = read_golden(bundle.path)
-    answers = run_program(torch.export.load(bundle.path / PROGRAM_NAME), golden.inputs)
-    reference = run_each(TARGETS[name].load(bundle.reference_path, 1), golden.inputs)
+    answers = ProgramRunner(torch.export.load(bundle.path / PROGRAM_NAME)).batch(golden.inputs)
+    reference = run_batch(TARGETS[name].backend.load(bundle.reference_path, 1), golden.inputs)
     assert not np.array_equal(answers, reference)
     assert sqnr_db(answers, golden.logits) > sqnr_db(reference, golden.logits) - 1
 
@@ -97,13 +99,14 @@ def test_a_device_adds_accuracy_instructions_and_a_row(built: Built, tmp_path: P
     assert _names(report)[-1] == "onnx arm64"
     for name, entry in report.targets.items():
         found = entry.devices[NAME]
+        assert found.accuracy is not None and found.local is not None
         assert (found.accuracy.n, found.accuracy.n_labelled, found.accuracy.executed) == (LEFT, LEFT, True)
         assert found.accuracy.runtime == f"{name}-runtime 1.2 on {NAME}"
         assert entry.accuracy is not None and found.local.runtime == entry.accuracy.runtime
         assert (found.local.agreement_pct, found.local.sqnr_db, found.local.n) == (100, None, LEFT)
         assert {gate.name: gate.passed for gate in entry.gates}[ARM_GATE] is True
-        assert entry.latency is not None and entry.latency.arm64 is not None
-        counted = entry.latency.arm64
+        counted = found.instructions
+        assert counted is not None and found.latency is None
         assert (counted.runs, counted.fp32_instructions, counted.instructions) == (COUNTED_RUNS, 2000, 1000)
         assert (counted.ratio, counted.spread_pct) == (2.0, pytest.approx(1.0))
         assert [(k.function, k.instructions) for k in counted.kernels] == [
@@ -113,7 +116,7 @@ def test_a_device_adds_accuracy_instructions_and_a_row(built: Built, tmp_path: P
         ]
     assert toy.asked.count(("onnx", "model.onnx", LEFT)) == 1
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert data["targets"]["onnx"]["latency"]["arm64"]["instructions"] == 1000
+    assert data["targets"]["onnx"]["devices"][NAME]["instructions"]["instructions"] == 1000
 
 
 def test_core_ml_is_left_out_on_a_device_and_alone_it_is_refused(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
@@ -141,15 +144,16 @@ def test_a_device_that_departs_is_named_and_fails_its_gate(
     assert [gate.name for gate in failed] == [ARM_GATE] and NAME in failed[0].note and not report.passed
 
 
-def _comparison(n: int, wrong: int, margin: float = 1.6) -> Comparison:
+def _table(n: int, wrong: int, margin: float = 1.6) -> Agreement:
     """A program, and a file of which ``wrong`` of ``n`` answers are others."""
     floats = np.tile(np.array([[0.0, 1.0]]), (n, 1))
     answers = floats.copy()
     answers[:wrong] = answers[:wrong, ::-1]
     program = Participant(name="onnx program", target="onnx", runtime="torch", executed=False)
     file = Participant(name="onnx here", target="onnx", runtime="ort", executed=True, program=program.name)
-    table = agreement([(program, floats), (file, answers)], "pets")
-    return Comparison(table.model_copy(update={"float_margin": margin}))
+    meter = AgreementMeter((program, file))
+    meter.update([floats, answers])
+    return meter.result("pets").model_copy(update={"float_margin": margin})
 
 
 @pytest.mark.parametrize(
@@ -164,11 +168,12 @@ def _comparison(n: int, wrong: int, margin: float = 1.6) -> Comparison:
     ],
 )
 def test_a_participant_departs_when_chance_does_not_explain_it(n: int, wrong: int, warned: bool) -> None:
-    assert bool(list(_comparison(n, wrong).warnings())) is warned
+    assert bool(list(departures(_table(n, wrong), {}))) is warned
 
 
 def test_answers_that_are_near_ties_warn_of_nothing() -> None:
-    assert list(_comparison(200, 100, margin=0.6).warnings()) and not list(_comparison(200, 100, margin=0.4).warnings())
+    assert list(departures(_table(200, 100, margin=0.6), {}))
+    assert not list(departures(_table(200, 100, margin=0.4), {}))
 
 
 def test_a_program_computes_what_its_module_does(built: Built) -> None:
@@ -177,7 +182,7 @@ def test_a_program_computes_what_its_module_does(built: Built) -> None:
         program = torch.export.load(built.out / name / PROGRAM_NAME)
         with torch.no_grad():
             expected = torch.cat([program.module()(image) for image in torch.from_numpy(inputs).split(1)])
-        assert np.array_equal(run_program(program, inputs), expected.numpy())
+        assert np.array_equal(ProgramRunner(program).batch(inputs), expected.numpy())
 
 
 def test_without_evaluation_images_the_numerics_are_compared(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
@@ -185,17 +190,15 @@ def test_without_evaluation_images_the_numerics_are_compared(built: Built, tmp_p
     assert report.agreement is not None and report.agreement.images == "noise"
     assert _names(report)[-1] == "onnx arm64"
     entry = report.targets["onnx"]
-    assert entry.accuracy is None and not entry.devices
-    assert entry.latency is not None and entry.latency.arm64 is not None
+    assert entry.accuracy is None
+    found = entry.devices[NAME]
+    assert found.accuracy is None and found.local is None and found.instructions is not None
 
 
 def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(name: str) -> None:
-        raise MissingComponentError(f"device {name}", "levit-edge device add")
-
-    replace_opening(monkeypatch, absent)
+    plug_in(monkeypatch, ToyDevice(), MissingComponentError(f"device {NAME}", "levit-edge device add"))
     with pytest.raises(MissingComponentError, match="levit-edge device add"):
         build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
     assert not (tmp_path / "dist").exists()
@@ -204,7 +207,7 @@ def test_a_device_that_is_not_there_stops_the_build_before_it_starts(
 def test_a_device_that_cannot_count_stops_the_build_before_it_starts(
     built: Built, tmp_path: Path, toy: ToyDevice
 ) -> None:
-    toy.cannot_count = MissingComponentError("a C compiler", "sudo apt-get install gcc")
+    toy.missing = MissingComponentError("a C compiler", "sudo apt-get install gcc")
     with pytest.raises(MissingComponentError, match="install gcc"):
         build(built.options(tmp_path / "dist", model="/nowhere/at/all", device=NAME))
     assert not (tmp_path / "dist").exists()

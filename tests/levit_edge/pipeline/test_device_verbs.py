@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.pipeline import bench, evaluate
+from levit_edge.pipeline.bench import bench
+from levit_edge.pipeline.evaluate import evaluate
 from levit_edge.pipeline.on_device import COUNTED_RUNS
+from levit_edge.pipeline.options import BenchOptions, EvaluateOptions
 from tests.levit_edge.pipeline.conftest import Built
 from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, turned
 
@@ -25,8 +26,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyDevice:
 
 @pytest.mark.parametrize("name", ["executorch", "onnx"])
 def test_evaluate_runs_the_bundle_on_the_device(name: str, built: Built, toy: ToyDevice) -> None:
-    here = evaluate(built.out / name, data=built.images, limit=None)
-    there = evaluate(built.out / name, data=built.images, limit=None, device=NAME)
+    here = evaluate(EvaluateOptions(built.out / name, data=built.images))
+    there = evaluate(EvaluateOptions(built.out / name, data=built.images, device=NAME))
     assert (here.device, here.local) == ("local", None)
     assert there.device == NAME and there.accuracy.runtime == f"{name}-runtime 1.2 on {NAME}"
     assert toy.asked == [(name, here_file(built, name), ALL_IMAGES)]
@@ -48,17 +49,15 @@ def here_file(built: Built, name: str) -> str:
 
 def test_answers_that_differ_from_this_hosts_fail_the_gate(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, ToyDevice(distort=turned(0.5)))
-    found = evaluate(built.out / "onnx", data=built.images, limit=None, device=NAME)
+    found = evaluate(EvaluateOptions(built.out / "onnx", data=built.images, device=NAME))
     assert found.local is not None and found.local.agreement_pct == 50
     assert {gate.name: gate.passed for gate in found.gates}["device_agreement_pct"] is False
     assert found.verdict == "failed"
 
 
-def test_evaluate_asks_the_device_for_many_images_at_once(
-    built: Built, toy: ToyDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules["levit_edge.pipeline.verbs"], "DEVICE_BATCH", 8)
-    found = evaluate(built.out / "onnx", data=built.images, limit=None, device=NAME)
+def test_evaluate_asks_the_device_for_many_images_at_once(built: Built, toy: ToyDevice) -> None:
+    toy.batch_images = 8
+    found = evaluate(EvaluateOptions(built.out / "onnx", data=built.images, device=NAME))
     assert [count for _, _, count in toy.asked] == [8, 8, 2]
     assert found.accuracy.n == ALL_IMAGES and found.local is not None and found.local.n == ALL_IMAGES
 
@@ -66,15 +65,15 @@ def test_evaluate_asks_the_device_for_many_images_at_once(
 def test_a_device_refuses_what_it_does_not_run(built: Built, toy: ToyDevice) -> None:
     line = f"{NAME} does not run coreml bundles; it runs: executorch, onnx"
     with pytest.raises(InputError, match=line):
-        evaluate(built.out / "coreml", data=built.images, limit=1, device=NAME)
+        evaluate(EvaluateOptions(built.out / "coreml", data=built.images, limit=1, device=NAME))
     with pytest.raises(InputError, match=line):
-        bench([built.out / "coreml"], device=NAME)
+        bench(BenchOptions((built.out / "coreml",), device=NAME))
     assert not toy.asked
 
 
 @pytest.mark.parametrize(("runs", "counted"), [(None, COUNTED_RUNS), (3, 3)])
 def test_bench_counts_instructions(runs: int | None, counted: int, built: Built, toy: ToyDevice) -> None:
-    result = bench([built.out / "onnx", built.out / "coreml"], device=NAME, runs=runs)
+    result = bench(BenchOptions((built.out / "onnx", built.out / "coreml"), device=NAME, runs=runs))
     onnx, coreml = result.rows
     assert result.device == NAME and onnx.latency is None and onnx.instructions is not None
     assert onnx.runtime == f"onnx-runtime 1.2 on {NAME}"
@@ -87,19 +86,19 @@ def test_bench_counts_instructions(runs: int | None, counted: int, built: Built,
 @pytest.mark.parametrize("runs", [0, 1001])
 def test_an_emulator_counts_as_many_inferences_as_it_has_room_for(runs: int, built: Built, toy: ToyDevice) -> None:
     with pytest.raises(InputError, match=f"runs is {runs}; {NAME} counts 1 to 1000 inferences"):
-        bench([built.out / "onnx"], device=NAME, runs=runs)
+        bench(BenchOptions((built.out / "onnx",), device=NAME, runs=runs))
     assert not toy.asked
-    (row,) = bench([built.out / "onnx"], device=NAME, runs=1000).rows
+    (row,) = bench(BenchOptions((built.out / "onnx",), device=NAME, runs=1000)).rows
     assert row.instructions is not None and row.instructions.runs == 1000
 
 
 def test_an_emulator_counts_one_thread(built: Built, toy: ToyDevice) -> None:
     with pytest.raises(InputError, match=f"threads is 2; {NAME} counts the instructions of 1 thread"):
-        bench([built.out / "onnx"], device=NAME, threads=2)
+        bench(BenchOptions((built.out / "onnx",), device=NAME, threads=2))
 
 
 def test_the_device_is_looked_for_before_the_bundle(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'pdp11'.*valid: local"):
-        evaluate(tmp_path, data=None, limit=None, device="pdp11")
+        evaluate(EvaluateOptions(tmp_path, device="pdp11"))
     with pytest.raises(InputError, match=r"'pdp11'.*valid: local"):
-        bench([tmp_path], device="pdp11")
+        bench(BenchOptions((tmp_path,), device="pdp11"))

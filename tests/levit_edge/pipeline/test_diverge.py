@@ -12,12 +12,13 @@ import torch
 
 from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, write_manifest
 from levit_edge.errors import InputError, LevitEdgeError
-from levit_edge.pipeline.diverge import ENOUGH_VALUES, MEAN_STEPS, MOST_STEPS, Divergence, compare, diverge
+from levit_edge.pipeline.diverge import ENOUGH_VALUES, MEAN_STEPS, MOST_STEPS, compare, diverge
+from levit_edge.report.divergence import Divergence
 from quantize.flow import trace
-from targets.program import PROBES, Affine, Layer, Probe
+from targets.program.tap import Affine, Layer
 from targets.registry import TARGETS
 from targets.target import Image
-from tests.levit_edge.pipeline.conftest import Built
+from tests.levit_edge.pipeline.conftest import Built, change_backend
 from tests.programs import ATTENTIONS, CONVS, LINEARS
 from tests.targets.program.faults import PLANTS
 
@@ -87,15 +88,16 @@ def test_the_damaged_layer_is_the_first_that_departs(
 def test_a_tap_that_changes_the_logits_is_an_error_and_no_verdict(
     built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = PROBES["onnx"]
+    healthy = TARGETS["onnx"].backend.tap
+    assert healthy is not None
 
     def disturbed(path: Path, image: Image) -> tuple[Layer, ...]:
-        *layers, last = healthy.tap(path, image)
+        *layers, last = healthy(path, image)
         data = last.data.copy()
         data[0, 0] = np.nextafter(data[0, 0], np.float32(np.inf))
         return (*layers, Layer(last.kind, last.name, data, last.affine))
 
-    monkeypatch.setitem(PROBES, "onnx", Probe(disturbed, healthy.load))
+    change_backend(monkeypatch, "onnx", tap=disturbed)
     with pytest.raises(LevitEdgeError, match=r"model\.onnx gives other logits while its layers are read out") as caught:
         diverge(built.out / "onnx", _photograph(built))
     assert caught.value.exit_code == 4

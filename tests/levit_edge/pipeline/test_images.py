@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration import default_preprocessing, open_dataset
+from calibration import ImageSet, open_dataset
+from levit_edge.families.levit.image_processor import default_preprocessing
 from levit_edge.pipeline.images import Selection
 from levit_edge.progress import QUIET
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, draw
@@ -20,31 +21,39 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("images") / "drawn")
 
 
-def _spread(folder: Path, count: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The names, and the shape of the inputs."""
-    with open_dataset(folder, CLASSES) as images:
-        selection = Selection("drawn", images, images.items, default_preprocessing(64, 3), True)
-        list(selection.batches(QUIET, "evaluate"))
-        batch = selection.spread(count)
-    assert len(batch.names) == len(batch.class_index) == len(batch.pixels)
-    return batch.names, batch.inputs.shape
+def _selection(folder: Path, images: ImageSet, *, skip_bad: bool = False) -> Selection:
+    return Selection(folder.name, images, images.items, default_preprocessing(64, 3), skip_bad)
 
 
 def test_a_few_images_lie_at_equal_distances(drawn: Path) -> None:
-    names, shape = _spread(drawn, 3)
-    assert names == ("cat/0.png", "dog/0.png", "owl/0.png") and shape == (3, 3, 64, 64)
-    everything, _ = _spread(drawn, ALL_IMAGES)
-    positions = [everything.index(name) for name in _spread(drawn, 7)[0]]
+    with open_dataset(drawn, CLASSES) as images:
+        selection = _selection(drawn, images)
+        assert selection.spread(3) == {"cat/0.png", "dog/0.png", "owl/0.png"}
+        names = [item.name for item in images.items]
+        positions = sorted(names.index(name) for name in selection.spread(7))
     assert set(np.diff(positions)) <= {2, 3} and len(positions) == 7
 
 
 def test_fewer_images_than_asked_for_are_all_taken(drawn: Path) -> None:
-    names, shape = _spread(drawn, 200)
-    assert len(set(names)) == ALL_IMAGES and shape[0] == ALL_IMAGES
+    with open_dataset(drawn, CLASSES) as images:
+        selection = _selection(drawn, images)
+        assert len(selection.spread(200)) == ALL_IMAGES
+        assert selection.first(200).inputs.shape == (ALL_IMAGES, 3, 64, 64)
 
 
-def test_images_that_could_not_be_read_are_passed_over(tmp_path: Path) -> None:
+def test_the_first_images_are_those_that_can_be_read(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "drawn")
+    (folder / "cat" / "0.png").write_bytes(b"no image")
+    with open_dataset(folder, CLASSES) as images:
+        assert _selection(folder, images, skip_bad=True).first(2).names == ("cat/1.png", "cat/2.png")
+
+
+def test_batches_come_in_order_and_name_what_they_leave_out(tmp_path: Path) -> None:
     folder = draw(tmp_path / "drawn")
     (folder / "dog" / "0.png").write_bytes(b"no image")
-    names, _ = _spread(folder, 3)
-    assert len(names) == 3 and "dog/0.png" not in names
+    with open_dataset(folder, CLASSES) as images:
+        batches = list(_selection(folder, images, skip_bad=True).batches(QUIET, "evaluate"))
+        names = [name for batch in batches for name in batch.names]
+        left_out = [name for batch in batches for name, _ in batch.skipped]
+        assert left_out == ["dog/0.png"]
+        assert names == [item.name for item in images.items if item.name not in left_out]

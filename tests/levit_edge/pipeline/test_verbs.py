@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.pipeline import bench, evaluate, inspect, predict
+from levit_edge.pipeline.bench import bench
+from levit_edge.pipeline.evaluate import evaluate
+from levit_edge.pipeline.inspect import inspect
+from levit_edge.pipeline.options import BenchOptions, EvaluateOptions, InspectOptions, PredictOptions
+from levit_edge.pipeline.predict import predict
+from levit_edge.report.answers import Inspection
 from targets.registry import TARGETS
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, Built
 
@@ -18,7 +23,7 @@ ALL_IMAGES = len(CLASSES) * PER_CLASS
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_evaluate_compares_a_bundle_with_its_reference(name: str, built: Built) -> None:
-    found = evaluate(built.out / name, data=built.images, limit=None)
+    found = evaluate(EvaluateOptions(built.out / name, data=built.images))
     accuracy = found.accuracy
     assert (found.target, accuracy.n, accuracy.n_labelled) == (name, ALL_IMAGES, ALL_IMAGES)
     assert accuracy.executed is (name != "coreml")
@@ -27,13 +32,13 @@ def test_evaluate_compares_a_bundle_with_its_reference(name: str, built: Built) 
 
 
 def test_evaluate_takes_a_limit_and_needs_images(built: Built) -> None:
-    assert evaluate(built.out / "onnx", data=built.images, limit=5).accuracy.n == 5
+    assert evaluate(EvaluateOptions(built.out / "onnx", data=built.images, limit=5)).accuracy.n == 5
     with pytest.raises(InputError, match="is not the demo, so name the images to evaluate on with --data DATA"):
-        evaluate(built.out / "onnx", data=None, limit=None)
+        evaluate(EvaluateOptions(built.out / "onnx"))
 
 
 def test_bench_times_every_bundle_that_runs_here(built: Built) -> None:
-    result = bench([built.out / name for name in TARGETS], runs=3, threads=1)
+    result = bench(BenchOptions(tuple(built.out / name for name in TARGETS), runs=3))
     assert result.device == "local" and [row.target for row in result.rows] == list(TARGETS)
     for row in result.rows:
         if row.target == "coreml":
@@ -44,8 +49,8 @@ def test_bench_times_every_bundle_that_runs_here(built: Built) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_inspect_says_what_the_report_says(name: str, built: Built) -> None:
-    found, entry = inspect(built.out / name), built.report.targets[name]
-    assert entry.delegation is not None
+    found, entry = inspect(InspectOptions(built.out / name)), built.report.targets[name]
+    assert isinstance(found, Inspection) and entry.delegation is not None
     counts = (found.delegates, found.int8_ops, found.float_ops, found.fallback_ops)
     delegation = entry.delegation
     assert counts == (delegation.delegates, delegation.int8_ops, delegation.float_ops, delegation.fallback_ops)
@@ -55,38 +60,37 @@ def test_inspect_says_what_the_report_says(name: str, built: Built) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_predict_gives_the_most_probable_labels(name: str, built: Built) -> None:
-    images = [built.images / "cat" / "0.png", built.images / "owl" / "1.png"]
-    predictions = predict(built.out / name, images)
+    images = (built.images / "cat" / "0.png", built.images / "owl" / "1.png")
+    predictions = predict(PredictOptions(built.out / name, images)).images
     assert [prediction.image for prediction in predictions] == [str(image) for image in images]
     for prediction in predictions:
         percent = [score.probability_pct for score in prediction.top]
         assert sum(percent) == pytest.approx(100) and percent == sorted(percent, reverse=True)
         assert {score.label for score in prediction.top} == set(CLASSES)
-    assert len(predict(built.out / name, images, top=1)[0].top) == 1
+    assert len(predict(PredictOptions(built.out / name, images, top=1)).images[0].top) == 1
 
 
 def test_the_targets_agree_on_the_prediction(built: Built) -> None:
-    image = [built.images / "dog" / "2.png"]
-    scores = [
-        {score.label: score.probability_pct for score in predict(built.out / name, image)[0].top} for name in TARGETS
-    ]
+    image = (built.images / "dog" / "2.png",)
+    predictions = [predict(PredictOptions(built.out / name, image)).images[0] for name in TARGETS]
+    scores = [{score.label: score.probability_pct for score in prediction.top} for prediction in predictions]
     for other in scores[1:]:
         assert other == pytest.approx(scores[0], abs=10)
 
 
 def test_predict_names_an_image_it_cannot_use(built: Built, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.png does not exist or is not a file"):
-        predict(built.out / "onnx", [tmp_path / "nowhere.png"])
+        predict(PredictOptions(built.out / "onnx", (tmp_path / "nowhere.png",)))
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"bad\.png"):
-        predict(built.out / "onnx", [tmp_path / "bad.png"])
+        predict(PredictOptions(built.out / "onnx", (tmp_path / "bad.png",)))
 
 
 VERBS: dict[str, Callable[[Path, Built], object]] = {
-    "evaluate": lambda bundle, built: evaluate(bundle, data=built.images, limit=1),
-    "bench": lambda bundle, built: bench([bundle], runs=1),
-    "inspect": lambda bundle, built: inspect(bundle),
-    "predict": lambda bundle, built: predict(bundle, [built.images / "cat" / "0.png"]),
+    "evaluate": lambda bundle, built: evaluate(EvaluateOptions(bundle, data=built.images, limit=1)),
+    "bench": lambda bundle, built: bench(BenchOptions((bundle,), runs=1)),
+    "inspect": lambda bundle, built: inspect(InspectOptions(bundle)),
+    "predict": lambda bundle, built: predict(PredictOptions(bundle, (built.images / "cat" / "0.png",))),
 }
 
 

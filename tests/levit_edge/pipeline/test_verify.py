@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from levit_edge.errors import LevitEdgeError
-from levit_edge.pipeline.verify import check_integer_match, check_match, one_torch_thread, run_each, sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
+from levit_edge.pipeline.verify import check_integer_match, check_match, one_torch_thread
 
 FLOATS = np.random.default_rng(0).normal(size=(16, 10)).astype(np.float32)
 
@@ -18,15 +19,6 @@ def noisy(base: NDArray[np.float32], db: float, seed: int) -> NDArray[np.float32
     noise = np.random.default_rng(seed).normal(size=base.shape)
     noise *= np.sqrt(np.square(base).sum() / np.square(noise).sum()) * 10 ** (-db / 20)
     return (base + noise).astype(np.float32)
-
-
-def test_sqnr_by_hand() -> None:
-    ones = np.ones((1, 4), dtype=np.float32)
-    assert sqnr_db(ones, ones * np.float32(1.1)) == pytest.approx(20, abs=1e-4)
-    assert sqnr_db(ones, ones) == np.inf
-    assert sqnr_db(ones, ones * np.float32(np.nan)) == -np.inf
-    assert sqnr_db(ones * 0, ones) == -np.inf
-    assert sqnr_db(FLOATS, noisy(FLOATS, 30, seed=1)) == pytest.approx(30, abs=1e-3)
 
 
 def test_a_float_file_must_match_its_program() -> None:
@@ -46,30 +38,6 @@ def test_an_integer_file_that_is_worse_must_match_its_program() -> None:
     check_integer_match("onnx", noisy(program, 30, seed=2), program, FLOATS, 25)
     with pytest.raises(LevitEdgeError, match="differs from the program"):
         check_integer_match("onnx", noisy(program, 20, seed=2), program, FLOATS, 25)
-
-
-def test_each_image_runs_alone() -> None:
-    seen = []
-
-    def function(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(image.shape)
-        return image.reshape(1, -1)[:, :2]
-
-    images = np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2)
-    assert np.array_equal(run_each(function, images), images.reshape(3, -1)[:, :2])
-    assert seen == [(1, 2, 2, 2)] * 3
-
-
-def test_a_runner_that_knows_batches_gets_all_images_at_once() -> None:
-    class Batches:
-        def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-            raise AssertionError(f"asked for {len(image)} images by themselves")
-
-        def batch(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-            return images.reshape(len(images), -1)[:, :2]
-
-    images = np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2)
-    assert np.array_equal(run_each(Batches(), images), images.reshape(3, -1)[:, :2])
 
 
 def test_the_number_of_threads_is_given_back() -> None:

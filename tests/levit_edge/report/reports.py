@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.metrics.agreement import Closeness
-from levit_edge.metrics.instructions import ArmInstructions
+from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
+from levit_edge.metrics.closeness import Closeness
+from levit_edge.metrics.instructions import Instructions
 from levit_edge.report.schema import (
     Calibration,
     Delegation,
-    DeviceAccuracy,
+    DeviceFigures,
+    GateResult,
     Host,
     Latency,
     Milliseconds,
@@ -63,16 +67,21 @@ def latency(**changes: Any) -> Latency:
     return Latency(**(values | changes))
 
 
-def instructions(device: str = DEVICE, fp32: int = 116_700_000, built: int = 61_200_000) -> ArmInstructions:
+def instructions(device: str = DEVICE, fp32: int = 116_700_000, built: int = 61_200_000) -> Instructions:
     """Three counted inferences, the float model's 1 % apart."""
     counts = (fp32, fp32 + fp32 // 200, fp32 - fp32 // 200)
-    return ArmInstructions.of(device=device, runtime=ON_DEVICE, fp32=counts, built=(built,) * 3, kernels=KERNELS)
+    return Instructions.of(device=device, runtime=ON_DEVICE, fp32=counts, built=(built,) * 3, kernels=KERNELS)
 
 
-def on_device(agreement_pct: float = 99.5, n: int = 200, **changes: Any) -> DeviceAccuracy:
+def on_device(agreement_pct: float = 99.5, n: int = 200, **changes: Any) -> DeviceFigures:
     """``agreement_pct`` is between the device and this host."""
     local = Closeness(runtime="onnxruntime-cpu", n=n, agreement_pct=agreement_pct, sqnr_db=41.25)
-    return DeviceAccuracy(accuracy=accuracy(runtime=ON_DEVICE, n=n, n_labelled=n, **changes), local=local)
+    return DeviceFigures(accuracy=accuracy(runtime=ON_DEVICE, n=n, n_labelled=n, **changes), local=local)
+
+
+def counted(*found: Instructions) -> TargetReport:
+    """A target whose instructions were counted on devices, and nothing else was measured there."""
+    return target(devices={one.device: DeviceFigures(instructions=one) for one in found})
 
 
 def target(**changes: Any) -> TargetReport:
@@ -85,7 +94,7 @@ def target(**changes: Any) -> TargetReport:
         "size_ratio": 8_800_000 / 31_000_000,
         "accuracy": accuracy(),
         "latency": latency(),
-        "delegation": Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=0),
+        "delegation": Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=None),
         "tool_versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     }
     return TargetReport(**(values | changes))
@@ -98,3 +107,28 @@ def report(**targets: TargetReport) -> Report:
         calibration=Calibration(source="demo", samples=256, seed=0, sha256="cd" * 32),
         targets=targets,
     )
+
+
+def everything_on_a_device(**figures: Any) -> TargetReport:
+    """A target that another device answered and counted, and with ``figures`` more."""
+    found = on_device().model_copy(update={"instructions": instructions(), **figures})
+    return target(devices={DEVICE: found})
+
+
+def agreement() -> Agreement:
+    """The float model, a program and a file, on two images."""
+    floats = np.array([[1.0, 0.0], [0.0, 1.0]])
+    people = (
+        Participant(name="torch float", target=None, runtime="torch 2.13", executed=False),
+        Participant(name="onnx program", target="onnx", runtime="torch 2.13", executed=False),
+        Participant(name="onnx x", target="onnx", runtime="ort", executed=True, program="onnx program"),
+    )
+    meter = AgreementMeter(people)
+    meter.update([floats, floats + 0.1, floats[::-1]])
+    return meter.result("pets")
+
+
+UNMEASURED = target(bundle="coreml", model_file="model.mlpackage", accuracy=None, latency=None, delegation=None)
+PASSED = GateResult(name="size_ratio", value=0.284, limit=0.29, passed=True)
+FAILED = GateResult(name="agreement_pct", value=97.0, limit=98.0, passed=False, note="a | b\nc")
+SKIPPED = GateResult(name="speedup", value=None, limit=1.0, passed=None, note="no runtime ran here")

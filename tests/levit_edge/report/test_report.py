@@ -1,27 +1,18 @@
-"""``report.json`` as data, and as a person reads it."""
+"""``report.json`` as data."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from rich.console import Console
 
 from levit_edge.errors import InputError
-from levit_edge.metrics.agreement import Agreement, Participant, agreement
 from levit_edge.metrics.latency import LatencyStats, Speedup
-from levit_edge.report.markdown import render_markdown, summary_table, target_rows
 from levit_edge.report.schema import GateResult, Latency, Report, TargetReport, load_report
 from tests.levit_edge.report import reports
-
-UNMEASURED = reports.target(bundle="coreml", model_file="model.mlpackage", accuracy=None, latency=None, delegation=None)
-PASSED = GateResult(name="size_ratio", value=0.284, limit=0.29, passed=True)
-FAILED = GateResult(name="agreement_pct", value=97.0, limit=98.0, passed=False, note="a | b\nc")
-SKIPPED = GateResult(name="speedup", value=None, limit=1.0, passed=None, note="no runtime ran here")
+from tests.levit_edge.report.reports import FAILED, PASSED, SKIPPED, UNMEASURED
 
 
 def test_the_keys_of_the_contract() -> None:
@@ -119,136 +110,45 @@ def test_latency_from_a_measurement() -> None:
     assert (entry.speedup, entry.speedup_low, entry.speedup_high) == (1.9, 1.8, 2.0)
 
 
-def _cells(text: str, figure: str) -> list[str]:
-    return re.findall(rf"^\| {re.escape(figure)} \| (.*) \|$", text, flags=re.MULTILINE)
-
-
-def test_markdown_names_the_runtime_and_the_threads() -> None:
-    simulated = reports.target(accuracy=reports.accuracy(runtime="converted program", executed=False))
-    text = render_markdown(reports.report(coreml=simulated, onnx=reports.target(gates=(PASSED,))))
-    assert _cells(text, "accuracy from") == ["converted program, simulated", "onnxruntime 1.31.1, executed"]
-    assert _cells(text, "latency from") == ["onnxruntime 1.31.1, 1 thread, 60 runs"] * 2
-    assert _cells(text, "size, float to built") == ["31.00 to 8.80 MB"] * 2
-    assert _cells(text, "top-1 drop") == ["+0.30 pp"] * 2
-    assert _cells(text, "speedup (95 % interval)") == ["2.00x (1.90 to 2.10)"] * 2
-    assert _cells(text, "operators, int8 / float / fallback") == ["98 / 11 / 0"] * 2
-    assert "## onnx: passed\n" in text
-    assert "## coreml: not measured\n" in text
-    assert "Built with onnx 1.23.2, torch 2.13.0." in text
-    assert "Calibrated on 256 images of `demo` (seed 0, sha256 `cdcdcdcdcdcd`)." in text
-
-
-def test_not_run_is_never_zero() -> None:
-    rows = dict(target_rows(UNMEASURED))
-    assert set(rows) == set(dict(target_rows(reports.target())))
-    measured = {"model", "size, float to built", "size ratio", "verdict"}
-    assert {text for figure, text in rows.items() if figure not in measured} == {"not run"}
-    assert not re.search(r"\| 0(\.0+)? ", render_markdown(reports.report(coreml=UNMEASURED)))
-
-
-def _emulated() -> TargetReport:
-    """A target that has been on the emulated processor, too."""
-    return reports.target(
-        devices={reports.DEVICE: reports.on_device()}, latency=reports.latency(arm64=reports.instructions())
-    )
-
-
-def test_figures_of_an_emulated_processor_are_shown_with_their_source() -> None:
-    rows = dict(target_rows(_emulated()))
-    assert rows["ARM accuracy from"] == f"{reports.ON_DEVICE}, 200 images"
-    assert rows["ARM top-1, float to built"] == "81.30 to 81.00 %"
-    assert rows["ARM agreement with float"] == "99.00 %"
-    assert rows["ARM agreement with this host"] == "99.50 % (41.2 dB)"
-    assert rows["ARM instructions from"] == f"{reports.ON_DEVICE}, 3 inferences"
-    assert (rows["ARM float, instructions"], rows["ARM built, instructions"]) == ("116.7 M", "61.2 M")
-    assert rows["ARM ratio (spread)"] == "1.91x (1.00 %)"
-    assert not [figure for figure, text in rows.items() if figure.startswith("ARM") and " ms" in text]
-
-
-def test_markdown_says_where_the_instructions_go() -> None:
-    text = render_markdown(reports.report(onnx=_emulated(), coreml=UNMEASURED))
-    assert f"on {reports.DEVICE}, per inference:" in text
-    assert "| libonnxruntime.so | MlasGemmS8S8KernelSDot | sdot | 40.0 M | 65.4 % |" in text
-    assert "| other | other | other | 21.2 M | 34.6 % |" in text
-    assert text.count("| library | function |") == 1
-
-
-def _table() -> Agreement:
-    floats = np.array([[1.0, 0.0], [0.0, 1.0]])
-    shifted, turned = floats + 0.1, floats[::-1]
-    people = [
-        (Participant(name="torch float", target=None, runtime="torch 2.13", executed=False), floats),
-        (Participant(name="onnx program", target="onnx", runtime="torch 2.13", executed=False), shifted),
-        (Participant(name="onnx x", target="onnx", runtime="ort", executed=True, program="onnx program"), turned),
-    ]
-    return agreement(people, "pets")
-
-
-def test_markdown_shows_who_agrees_with_whom() -> None:
-    report = reports.report(onnx=reports.target(), coreml=UNMEASURED).model_copy(update={"agreement": _table()})
-    text = render_markdown(report)
-    assert "on the same 2 images of `pets`" in text
-    assert "| torch float | - | 100.00 | 0.00 |\n| onnx program | 100.00 | - | 0.00 |" in text
-    assert "| torch float | - | 17.0 | -3.0 |" in text
-    assert "| onnx x | ort | yes |" in text
-    assert _cells(text, "agreement with its program") == ["not run", "0.00 % (-2.2 dB)"]
-    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
-        assert len({row.count("|") for row in table.splitlines()}) == 1, table
-
-
-def test_an_emulated_report_survives_the_disk(tmp_path: Path) -> None:
-    report = reports.report(onnx=_emulated()).model_copy(update={"agreement": _table()})
+def test_a_report_with_a_device_survives_the_disk(tmp_path: Path) -> None:
+    report = reports.report(onnx=reports.everything_on_a_device()).model_copy(update={"agreement": reports.agreement()})
     (tmp_path / "report.json").write_text(report.to_json(), encoding="utf-8")
     assert load_report(tmp_path / "report.json") == report
     data = json.loads(report.to_json())
-    assert data["targets"]["onnx"]["latency"]["arm64"]["instructions"] == 61_200_000
-    assert data["targets"]["onnx"]["devices"][reports.DEVICE]["local"]["agreement_pct"] == 99.5
+    found = data["targets"]["onnx"]["devices"][reports.DEVICE]
+    assert list(found) == ["accuracy", "local", "instructions", "latency"]
+    assert found["instructions"]["instructions"] == 61_200_000 and found["latency"] is None
+    assert found["local"]["agreement_pct"] == 99.5
     assert data["agreement"]["agreement_pct"][0] == [100, 100, 0]
 
 
-def test_without_labels_the_top_figures_say_so() -> None:
-    unlabelled = reports.accuracy(
-        n_labelled=0, top1_fp32_pct=None, top1_pct=None, top1_drop_pp=None, top5_pct=None, top1_lost=None, sqnr_db=None
-    )
-    rows = dict(target_rows(reports.target(accuracy=unlabelled)))
-    assert [rows[name] for name in ("top-1, float", "top-1", "top-1 drop", "top-5")] == ["no labels"] * 4
-    assert rows["agreement with float"] == "99.00 %"
-    assert rows["SQNR"] == "no finite value"
+def _as_written_before(report: Report, arm64: Any) -> str:
+    """``report`` in the form of earlier versions, which had the instructions of a device in the latency."""
+    data = json.loads(report.to_json())
+    for target in data["targets"].values():
+        target["latency"]["arm64"] = arm64
+        for found in target["devices"].values():
+            del found["instructions"], found["latency"]
+    return json.dumps(data)
 
 
-def test_markdown_of_gates_and_warnings_keeps_its_tables() -> None:
-    target = reports.target(gates=(PASSED, FAILED, SKIPPED), warnings=("line one\nline two",))
-    text = render_markdown(reports.report(onnx=target).model_copy(update={"warnings": ("mind | this",)}))
-    assert "## onnx: failed (1 skipped)\n" in text
-    assert r"| agreement_pct | 97.000 | 98.000 | failed | a \| b c |" in text
-    assert "| speedup | not run | 1.000 | skipped | no runtime ran here |" in text
-    assert "> Warning: line one line two\n" in text
-    assert "> Warning: mind \\| this\n" in text
-    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
-        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
-        assert len(widths) == 1, table
+@pytest.mark.parametrize(
+    "target", [reports.target(), reports.everything_on_a_device()], ids=["without a device", "with a device"]
+)
+def test_a_report_of_an_earlier_version_is_read(target: TargetReport, tmp_path: Path) -> None:
+    report, path = reports.report(onnx=target), tmp_path / "report.json"
+    counted = reports.instructions().model_dump(mode="json") if target.devices else None
+    path.write_text(_as_written_before(report, counted), encoding="utf-8")
+    assert load_report(path) == report
 
 
-def test_a_report_without_calibration() -> None:
-    text = render_markdown(reports.report(onnx=reports.target()).model_copy(update={"calibration": None}))
-    assert "Not calibrated" in text
-
-
-def _printed(report: Report) -> str:
-    console = Console(width=120)
-    with console.capture() as captured:
-        console.print(summary_table(report))
-    return captured.get()
-
-
-def test_the_terminal_table_has_a_column_per_target() -> None:
-    text = _printed(reports.report(coreml=UNMEASURED, onnx=reports.target(gates=(FAILED,))))
-    header = next(line for line in text.splitlines() if "coreml" in line and "onnx" in line)
-    assert header.index("coreml") < header.index("onnx")
-    [verdict] = [line for line in text.splitlines() if "verdict" in line]
-    assert verdict.index("not measured") < verdict.index("failed")
-    [speedup] = [line for line in text.splitlines() if "speedup" in line]
-    assert speedup.index("not run") < speedup.index("2.00x")
+def test_a_report_of_an_earlier_version_may_have_nothing_but_instructions(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(_as_written_before(reports.report(onnx=reports.target()), reports.instructions().model_dump()))
+    assert load_report(path) == reports.report(onnx=reports.counted(reports.instructions()))
+    path.write_text(_as_written_before(reports.report(onnx=reports.target()), 7))
+    with pytest.raises(InputError, match=r"not a levit-edge report: targets\.onnx\.latency\.arm64"):
+        load_report(path)
 
 
 def test_a_target_report_is_strict() -> None:

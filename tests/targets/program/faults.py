@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from targets.xnnpack import graph as xnngraph
-from targets.xnnpack import target as xnnpack
+from targets.xnnpack.program_file import operator_name, read_program, schema, tensor_of
 from tests.targets.coreml.mil import faults as packages
 
 Array = NDArray[Any]
@@ -69,55 +66,30 @@ def plant_mlpackage(path: Path, index: int, fault: str) -> None:
 
 def plant_pte(path: Path, index: int, fault: str) -> None:
     """Damage layer ``index`` of a ``.pte``; ``scale`` and ``zero point`` are those of its output."""
-    file = deserialize_pte_binary(path.read_bytes())
-    (delegate,) = file.program.execution_plan[0].delegates
-    blob = file.program.backend_delegate_data[delegate.processed.index]
-    graph = xnnpack.graph(bytes(blob.data))
+    program = read_program(path)
+    (payload,) = program.payloads
+    values = {tensor_of(value).idOut: value for value in payload.graph.xvalues}
     kinds = ("XNNConv2d", "XNNFullyConnected", "XNNBatchMatrixMultiply")
-    layer = [node["xnode_union"] for node in graph["xnodes"] if node["xnode_union_type"] in kinds][index]
+    layer = [node.xnodeUnion for node in payload.graph.xnodes if operator_name(node) in kinds][index]
+    parameters = values[layer.outputId].xvalueUnion
     if fault in (*WEIGHT_FAULTS, "dropped bias"):
-        value = layer["bias_id" if fault == "dropped bias" else "filter_id"]
-        _replace_constant(file, graph, value, WEIGHT_FAULTS.get(fault, np.zeros_like))
+        changed = tensor_of(values[layer.biasId if fault == "dropped bias" else layer.filterId])
+        key = payload.graph.constantData[changed.constantBufferIdx].namedKey.decode()
+        _replace_constant(program.file, key, changed, WEIGHT_FAULTS.get(fault, np.zeros_like))
+    elif fault == "scale":
+        parameters.quantParams.scale *= SCALE_FACTOR
     else:
-        blob.data = _with_output_parameters(bytes(blob.data), layer["output_id"], fault)
-    path.write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
+        parameters.quantParams.zeroPoint += ZERO_POINT_SHIFT
+    program.write(path)
 
 
-def _replace_constant(file: Any, graph: Any, value: int, change: Callable[[Array], Array]) -> None:
-    union = [entry["xvalue_union"] for entry in graph["xvalues"]]
-    (tensor,) = [t for t in (u.get("tensor_value", u) for u in union) if t["id_out"] == value]
-    key = graph["constant_data"][tensor["constant_buffer_idx"]]["named_key"]
+def _replace_constant(file: Any, key: str, tensor: Any, change: Callable[[Array], Array]) -> None:
     number = file.named_data.pte_data[key].buffer_index
-    dtype = np.int8 if tensor["datatype"] == "xnn_datatype_qcint8" else np.int32
-    size = int(np.prod(tensor["dims"])) * dtype().itemsize
+    dtype = np.int8 if tensor.datatype == schema().XNNDatatype.xnn_datatype_qcint8 else np.int32
+    size = int(np.prod(tensor.dims)) * dtype().itemsize
     buffer = file.named_data.buffers[number]
-    old = np.frombuffer(buffer[:size], dtype).reshape(tensor["dims"])
+    old = np.frombuffer(buffer[:size], dtype).reshape(tensor.dims)
     file.named_data.buffers[number] = change(old).tobytes() + bytes(buffer[size:])
-
-
-def _with_output_parameters(payload: bytes, value: int, fault: str) -> bytes:
-    flatbuffer, constants = xnngraph.split_payload(payload)
-    data = bytearray(flatbuffer)
-    (table,) = [table for number, table in _parameters(data) if number == value]
-    if fault == "scale":
-        place = xnngraph._place(data, table, 0)
-        struct.pack_into("<f", data, place, struct.unpack_from("<f", data, place)[0] * SCALE_FACTOR)
-    else:
-        place = xnngraph._place(data, table, 1)
-        struct.pack_into("<i", data, place, struct.unpack_from("<i", data, place)[0] + ZERO_POINT_SHIFT)
-    return xnngraph.join_payload(bytes(data), constants)
-
-
-def _parameters(data: bytearray) -> Iterator[tuple[int, int]]:
-    """(id of a quantized value, place of its PerTensorQuant)."""
-    vector = xnngraph._target(data, xnngraph._place(data, xnngraph._target(data, 0), xnngraph._GRAPH_VALUES))
-    for index in range(xnngraph._u32(data, vector)):
-        entry = xnngraph._target(data, vector + 4 + 4 * index)
-        if data[xnngraph._place(data, entry, xnngraph._UNION_TYPE)] == xnngraph._QUANTIZED_TENSOR:
-            quantized = xnngraph._target(data, xnngraph._place(data, entry, xnngraph._UNION))
-            tensor = xnngraph._target(data, xnngraph._place(data, quantized, xnngraph._TENSOR))
-            parameters = xnngraph._target(data, xnngraph._place(data, quantized, xnngraph._QUANT))
-            yield xnngraph._u32(data, xnngraph._field(data, tensor, xnngraph._ID)), parameters
 
 
 PLANTS: dict[str, Callable[[Path, int, str], None]] = {

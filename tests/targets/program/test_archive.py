@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from levit_edge.errors import InputError
-from quantize.recipes import RECIPES
+from quantize.flow import trace
 from targets.program import replay as tap
-from targets.registry import TARGETS
+from targets.program.archive import OPERATORS
 from tests.programs import micro, quantized
+from tests.targets.models import CASES
 
-CASES = [(name, recipe) for name in TARGETS for recipe in RECIPES if name in RECIPES[recipe].targets]
 GRAPH, SAMPLE = "models/model.json", "data/sample_inputs/model.pt"
 WEIGHTS, CONSTANTS = "data/weights/model_weights_config.json", "data/constants/model_constants_config.json"
 
@@ -180,6 +182,63 @@ def test_the_programs_of_every_target_and_recipe_are_loaded(name: str, recipe: s
     torch.export.save(program, path)
     image = micro().images[:1]
     assert torch.equal(tap.load(path).module()(image), program.module()(image))
+
+
+class Computing(nn.Module):
+    """A function of an image [1, 4, 8, 8]."""
+
+    def __init__(self, compute: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.compute = compute
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(x)
+
+
+PROGRAMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "norms": lambda x: F.group_norm(F.layer_norm(x, (8,)), 2) + F.batch_norm(x, x[0, :, 0, 0], x[0, :, 0, 1].abs()),
+    "activations": lambda x: F.gelu(x, approximate="tanh") + F.silu(x) + x.sigmoid() + F.relu6(x) + x.erf() + x.tanh(),
+    "arithmetic": lambda x: (x - 0.5) / 0.2 * (x * x + 1e-5).rsqrt() - (-x).exp() + x.clamp(0, 6) + (1 - x).abs(),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x) + (x @ x.transpose(2, 3)).softmax(-1) @ x,
+    "pieces": lambda x: torch.cat([x[:, 0:2], x[:, :1].expand(-1, 2, -1, -1), *x.chunk(2, 1), *x.split([1, 3], 1)], 1),
+    "rearrangements": lambda x: F.pad(torch.stack(x.unbind(1)).squeeze(1).roll((1, 1), (0, 1)), (1, 1)).contiguous(),
+    "pooling": lambda x: F.avg_pool2d(x, 2) + F.max_pool2d(x, 2) + F.adaptive_avg_pool2d(x, 4) + x.mean((2, 3), True),
+    "convolutions": lambda x: (
+        F.conv2d(x, x[0, :, None, :7, :7], padding="same", groups=4) + F.dropout(x, 0.5, training=False)
+    ),
+    "types": lambda x: x.double().float().unsqueeze(0).amax((3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_operators_of_other_families_are_loaded(name: str, tmp_path: Path) -> None:
+    image, path = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), tmp_path / "program.pt2"
+    program = trace(Computing(PROGRAMS[name]), image)
+    torch.export.save(program, path)
+    assert torch.equal(tap.load(path).module()(image), program.module()(image))
+
+
+def test_every_operator_that_is_admitted_exists_and_writes_to_none_of_its_arguments() -> None:
+    for name in OPERATORS:
+        library, operator, overload = name.removeprefix("torch.ops.").split(".")
+        schema = getattr(getattr(getattr(torch.ops, library), operator), overload)._schema
+        assert not schema.is_mutable, name
+
+
+@pytest.mark.parametrize(
+    "name", ["aten.from_file.default", "aten.relu_.default", "aten.einsum.default", "higher_order.cond"]
+)
+def test_other_operators_of_torch_are_refused(name: str, healthy: Records, tmp_path: Path) -> None:
+    records = dict(healthy)
+    _edit(
+        records,
+        GRAPH,
+        lambda document: document["graph_module"]["graph"]["nodes"][0].update(target=f"torch.ops.{name}"),
+    )
+    with pytest.raises(
+        InputError, match=rf"program\.pt2 is not a torch program: it has the operator 'torch\.ops\.{name}'"
+    ):
+        tap.load(_write(records, tmp_path / "program.pt2"))
 
 
 def test_the_format_before_archives_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from levit_edge.bundle.files import sha256_file, size_bytes
 from levit_edge.errors import InputError
 from levit_edge.pipeline.verify import sqnr_db
-from targets.xnnpack import target as xnnpack
+from targets.xnnpack.target import TARGET
 from tests.programs import ATTENTIONS, CONVS, HARDSWISHES, LINEARS, micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.models import (
@@ -22,6 +22,8 @@ from tests.targets.models import (
     same_for_any_strides,
     vanishing_weights,
 )
+
+xnnpack = TARGET.backend
 
 
 @pytest.mark.parametrize("recipe", ["fp32", "int8"])

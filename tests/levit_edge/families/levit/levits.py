@@ -9,7 +9,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from levit_edge.families.levit.config import LevitConfig, numbered_labels
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import LevitConfig
 from tests.places import CHECKPOINTS
 
 transformers.utils.logging.disable_progress_bar()

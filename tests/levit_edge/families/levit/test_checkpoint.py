@@ -1,15 +1,11 @@
-"""Checkpoints in every published layout and wrapping, from files, directories, live modules and the Hub."""
+"""Checkpoints in every published layout become the same model: logits, labels and sums."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -17,13 +13,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from levit_edge.errors import InputError, MissingComponentError
-from levit_edge.families.levit.checkpoint import Checkpoint, from_module, load_checkpoint, load_from_hub, resolve_model
-from levit_edge.families.levit.config import numbered_labels
+from levit_edge.errors import InputError
+from levit_edge.families.family import Checkpoint
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.image_processor import default_preprocessing
 from levit_edge.families.levit.key_layouts import key_map, optional_keys, recognise
-from levit_edge.families.levit.model import random_model
+from levit_edge.families.load import load_checkpoint
 from levit_edge.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from tests.levit_edge.families.levit.levits import DATA, hf_model, image, tiny_config
+from tests.levit_edge.families.levit.levits import DATA, hf_model, tiny_config
 from tests.places import SHARED
 
 TINY = {
@@ -50,20 +47,16 @@ def _save_hf(folder: Path, heads: int = 2) -> Path:
     return folder
 
 
-def _to_torch_archive(folder: Path) -> None:
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
 @pytest.mark.parametrize("name", TINY)
 def test_saved_outputs_are_reproduced(name: str) -> None:
     expected = np.load(DATA / "expected.npz")
     checkpoint = load_checkpoint(_tiny(name))
     assert checkpoint.layout == name.split("_")[0]
     assert len(checkpoint.model.heads) == (1 if name.endswith("nodist") else 2)
-    assert checkpoint.config.labels == numbered_labels(11)
-    assert checkpoint.variant == "custom"
-    assert checkpoint.preprocessing_config is None
+    assert checkpoint.labels == checkpoint.model.config.labels == numbered_labels(11)
+    assert (checkpoint.family, checkpoint.variant) == ("levit", "custom")
+    assert (checkpoint.num_channels, checkpoint.image_size) == (3, checkpoint.model.config.image_size)
+    assert checkpoint.preprocessing == default_preprocessing(checkpoint.image_size)
     assert checkpoint.source == str(_tiny(name))
     difference = _logits(checkpoint, torch.from_numpy(expected["x"])).numpy() - expected[name]
     assert np.abs(difference).max() <= 1e-5
@@ -89,17 +82,18 @@ def test_trained_checkpoint_gives_the_logits_of_timm() -> None:
 def test_hf_directory_with_a_torch_archive_equals_safetensors(tmp_path: Path) -> None:
     folder = _save_hf(tmp_path)
     first = load_checkpoint(folder)
-    _to_torch_archive(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
     second = load_checkpoint(folder)
     assert first.layout == second.layout == "huggingface"
     assert first.sha256 == second.sha256
-    assert first.config.labels == second.config.labels == ("cat", "dog", "owl")
+    assert first.labels == second.labels == ("cat", "dog", "owl")
 
 
 def test_bare_hf_file_needs_no_config(tmp_path: Path) -> None:
     bare = load_checkpoint(_save_hf(tmp_path) / "model.safetensors")
-    assert bare.config.labels == numbered_labels(3)
-    assert bare.config == tiny_config(bare.config.labels)
+    assert bare.labels == numbered_labels(3)
+    assert bare.model.config == tiny_config(bare.labels)
 
 
 def test_offset_tables_in_an_old_hf_file_are_consumed(tmp_path: Path) -> None:
@@ -120,43 +114,22 @@ def test_hf_backbone_inside_a_classifier_file(tmp_path: Path) -> None:
     save_file({key: t for key, t in state.items() if key.startswith("levit.")}, tmp_path / "backbone.safetensors")
     checkpoint = load_checkpoint(tmp_path / "backbone.safetensors")
     assert len(checkpoint.model.heads) == 0
-    assert checkpoint.config.labels == ()
+    assert checkpoint.labels == ()
 
 
-def test_sharded_hf_directory(tmp_path: Path) -> None:
+def test_preprocessor_config_is_read(tmp_path: Path) -> None:
     folder = _save_hf(tmp_path)
-    whole, state = load_checkpoint(folder), load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    shards = {"a.safetensors": sorted(state)[::2], "b.safetensors": sorted(state)[1::2]}
-    for name, keys in shards.items():
-        save_file({key: state[key] for key in keys}, folder / name)
-    weight_map = {key: name for name, keys in shards.items() for key in keys}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert load_checkpoint(folder).sha256 == whole.sha256
+    assert load_checkpoint(folder).preprocessing == default_preprocessing(64)
+    (folder / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 70}, "crop_size": 64}')
+    found = load_checkpoint(folder).preprocessing
+    assert found == default_preprocessing(64).model_copy(update={"shortest_edge": 70})
 
 
-def test_preprocessor_config_is_passed_on(tmp_path: Path) -> None:
+def test_a_preprocessor_config_for_another_size_is_refused(tmp_path: Path) -> None:
     folder = _save_hf(tmp_path)
-    assert load_checkpoint(folder).preprocessing_config is None
-    (folder / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 64}}')
-    assert load_checkpoint(folder).preprocessing_config == {"size": {"shortest_edge": 64}}
-
-
-@pytest.mark.parametrize("wrapper", ["model", "state_dict", "model_ema", "state_dict_ema"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
-def test_training_wrappers_and_prefixes(wrapper: str, prefix: str, tmp_path: Path) -> None:
-    state = {prefix + key: tensor for key, tensor in load_file(_tiny("timm")).items()}
-    extras = {"epoch": 3, "optimizer": {"state": {}}, "args": argparse.Namespace(lr=0.1)}
-    torch.save(extras | {wrapper: state}, tmp_path / "checkpoint.pth")
-    assert load_checkpoint(tmp_path / "checkpoint.pth").sha256 == load_checkpoint(_tiny("timm")).sha256
-
-
-def test_raw_weights_are_taken_before_averaged_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    raw, averaged = load_file(_tiny("timm")), load_file(_tiny("timm_nodist"))
-    torch.save({"model_ema": averaged, "model": raw}, tmp_path / "checkpoint.pth")
-    with caplog.at_level("INFO"):
-        assert load_checkpoint(tmp_path / "checkpoint.pth").sha256 == load_checkpoint(_tiny("timm")).sha256
-    assert "holds model, model_ema; taking model" in caplog.text
+    (folder / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 64}}')  # the crop stays at 224
+    with pytest.raises(InputError, match=r": the image processor gives 224x224 pixels; the model takes 64$"):
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -182,90 +155,4 @@ def test_more_than_ten_blocks_are_ordered_by_number() -> None:
 
 def test_given_labels_name_the_classes() -> None:
     names = [f"class {index}" for index in range(11)]
-    assert load_checkpoint(_tiny("fair"), labels=names).config.labels == tuple(names)
-
-
-@pytest.mark.parametrize("heads", [0, 1, 2])
-def test_live_transformers_module(heads: int, tmp_path: Path) -> None:
-    module = hf_model(tiny_config(), heads)
-    module.save_pretrained(tmp_path)
-    live = from_module(module)
-    assert live.sha256 == load_checkpoint(tmp_path).sha256
-    assert live.config.labels == (("cat", "dog", "owl") if heads else ())
-    assert live.source == f"transformers.models.levit.modeling_levit.{type(module).__name__}"
-
-
-def test_live_reference_model_is_copied_and_takes_labels() -> None:
-    model = random_model(tiny_config())
-    before = model.config
-    checkpoint = from_module(model)
-    assert checkpoint.model is not model
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in checkpoint.model.state_dict().items())
-    assert checkpoint.layout == "native"
-    assert model.config == before
-    with pytest.raises(InputError, match="class 2: 'owl' and 'fox'"):
-        from_module(model, labels=("cat", "dog", "fox"))
-
-
-def test_live_module_that_is_no_levit() -> None:
-    with pytest.raises(InputError, match=r"Linear: not a LeViT checkpoint .* keys such as bias, weight"):
-        from_module(torch.nn.Linear(2, 2))
-
-
-def test_hub_id_is_downloaded_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, Any]] = []
-
-    def snapshot_download(repo_id: str, *, allow_patterns: list[str]) -> str:
-        asked.append((repo_id, allow_patterns))
-        return str(_save_hf(tmp_path))
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert resolve_model("some-org/levit-tiny").config.labels == ("cat", "dog", "owl")
-    assert [name for name, _ in asked] == ["some-org/levit-tiny"]
-    assert "config.json" in asked[0][1]
-
-
-def test_hub_failure_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def snapshot_download(repo_id: str, **_: Any) -> str:
-        raise huggingface_hub.errors.OfflineModeIsEnabled("offline\nmore text")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    with pytest.raises(InputError, match=r"^org/name: no such path here, and the Hub did not give it: offline$"):
-        load_from_hub("org/name")
-
-
-def test_missing_hub_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingComponentError, match=r"pip install 'huggingface_hub>=1\.0'"):
-        load_from_hub("org/name")
-
-
-def test_resolve_a_path() -> None:
-    assert resolve_model(str(_tiny("timm"))).sha256 == load_checkpoint(_tiny("timm")).sha256
-
-
-def test_resolve_a_variant_with_random_weights() -> None:
-    checkpoint = resolve_model("levit-128s", random_weights=True)
-    assert (checkpoint.variant, checkpoint.layout, checkpoint.config.num_labels) == ("levit-128S", "native", 1000)
-    assert checkpoint.sha256 == resolve_model("levit-128S", random_weights=True).sha256
-    assert resolve_model("levit-192", random_weights=True, labels=("a", "b")).config.labels == ("a", "b")
-    assert _logits(checkpoint, image(checkpoint.config)).shape == (1, 1000)
-
-
-@pytest.mark.parametrize(
-    ("spec", "random_weights", "message"),
-    [
-        ("levit-256", False, "levit-256 names an architecture without weights; .* add --random-weights"),
-        ("levit-999", True, "unknown variant 'levit-999'; valid: levit-128S"),
-        ("levit-999", False, "levit-999: no such file or directory; give a path .* or one of levit-128S, .*"),
-        ("weights/levit.pth", False, r"weights/levit.pth: no such file or directory"),
-        ("models/levit-mistyped", False, "models/levit-mistyped: no such file or directory"),
-    ],
-)
-def test_resolve_refuses(
-    spec: str, random_weights: bool, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "models").mkdir()  # org/name is taken for a Hub id only when there is no folder called org
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=message):
-        resolve_model(spec, random_weights=random_weights)
+    assert load_checkpoint(_tiny("fair"), labels=names).labels == tuple(names)

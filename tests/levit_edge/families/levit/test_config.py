@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 from levit_edge.errors import InputError
-from levit_edge.families.levit.config import VARIANTS, LevitConfig, numbered_labels, variant_config, variant_name
+from levit_edge.families.levit.config import VARIANTS, LevitConfig, variant_config, variant_name
 
 
 def test_fields_and_defaults_are_those_of_transformers() -> None:
@@ -55,10 +55,6 @@ def test_lists_become_tuples_and_labels_are_counted() -> None:
     assert config.depths == (1, 2, 3)
     assert config.num_labels == 2
     assert hash(config) == hash(replace(config))
-
-
-def test_numbered_labels() -> None:
-    assert numbered_labels(2) == ("LABEL_0", "LABEL_1")
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from levit_edge.families.levit.checkpoint import from_module
-from levit_edge.families.levit.config import SUBSAMPLE_STRIDE, VARIANTS, LevitConfig, numbered_labels, variant_config
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import SUBSAMPLE_STRIDE, VARIANTS, LevitConfig, variant_config
 from levit_edge.families.levit.fuse import FusedAttention, FusedLevit, FusedMlp, fuse, merge_heads, split_heads
 from levit_edge.families.levit.model import AttentionCore, Levit, SubsampleAttention, random_model
+from levit_edge.families.load import from_module
 from tests.levit_edge.families.levit.levits import ODD_CONFIGS, hf_model, image, tiny_config
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from levit_edge.errors import InputError
-from levit_edge.families.levit.checkpoint import load_checkpoint
-from levit_edge.families.levit.config import VARIANTS, LevitConfig, numbered_labels, variant_config
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import VARIANTS, LevitConfig, variant_config
 from levit_edge.families.levit.model import Levit, LevitOutput, offset_index, random_model
+from levit_edge.families.load import load_checkpoint
 from tests.levit_edge.families.levit.levits import ODD_CONFIGS, hf_model, image, tiny_config
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -48,7 +49,7 @@ def test_parity_with_transformers(variant: str, heads: int, tmp_path: Path) -> N
     theirs.save_pretrained(tmp_path)
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint.variant == variant
-    assert checkpoint.config == (config if heads else config.with_labels(()))
+    assert checkpoint.model.config == (config if heads else config.with_labels(()))
     _check_parity(theirs, checkpoint.model, image(config))
 
 
@@ -59,7 +60,7 @@ def test_parity_in_odd_configurations(name: str, heads: int, tmp_path: Path) -> 
     theirs = hf_model(config, heads)
     theirs.save_pretrained(tmp_path)
     checkpoint = load_checkpoint(tmp_path)
-    assert checkpoint.config == config
+    assert checkpoint.model.config == config
     _check_parity(theirs, checkpoint.model, image(config, batch=3))
 
 

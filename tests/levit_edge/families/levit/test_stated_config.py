@@ -10,11 +10,13 @@ import pytest
 from safetensors.torch import save_file
 
 from levit_edge.errors import InputError
-from levit_edge.families.levit.checkpoint import load_checkpoint
-from levit_edge.families.levit.config import numbered_labels, variant_config
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import variant_config
 from levit_edge.families.levit.key_layouts import LAYOUTS, Block, key_map
 from levit_edge.families.levit.model import random_model
-from levit_edge.families.timm_preprocessing import preprocessing_from_timm
+from levit_edge.families.levit.timm_preprocessing import preprocessing_from_timm
+from levit_edge.families.load import load_checkpoint
+from levit_edge.families.preprocessing import Preprocessing
 from tests.levit_edge.families.levit.levits import hf_model, tiny_config
 
 
@@ -70,28 +72,28 @@ def test_fields_left_out_come_from_the_weights(folder: Path) -> None:
     whole = load_checkpoint(folder)
     for name in ("image_size", "depths", "hidden_sizes", "key_dim", "num_channels", "patch_size", "architectures"):
         _edit(folder, **{name: None})
-    assert load_checkpoint(folder).config == whole.config
+    assert load_checkpoint(folder).model.config == whole.model.config
 
 
 def test_training_fields_are_kept(folder: Path) -> None:
-    config = load_checkpoint(_edit(folder, drop_path_rate=0.1, initializer_range=0.5, image_size=[64, 64])).config
+    config = load_checkpoint(_edit(folder, drop_path_rate=0.1, initializer_range=0.5, image_size=[64, 64])).model.config
     assert (config.drop_path_rate, config.initializer_range, config.image_size) == (0.1, 0.5, 64)
 
 
 def test_labels_are_sorted_by_number(folder: Path) -> None:
-    assert load_checkpoint(_edit(folder, id2label={"2": "c", "0": "a", "1": "b"})).config.labels == ("a", "b", "c")
+    assert load_checkpoint(_edit(folder, id2label={"2": "c", "0": "a", "1": "b"})).labels == ("a", "b", "c")
 
 
 def test_given_labels_replace_numbered_ones_only(folder: Path) -> None:
     with pytest.raises(InputError, match=r"differ from those in config.json \(class 2: 'owl' and 'fox'\)"):
         load_checkpoint(folder, labels=("cat", "dog", "fox"))
-    assert load_checkpoint(folder, labels=("cat", "dog", "owl")).config.labels == ("cat", "dog", "owl")
+    assert load_checkpoint(folder, labels=("cat", "dog", "owl")).labels == ("cat", "dog", "owl")
     _edit(folder, id2label=dict(enumerate(numbered_labels(3))))
-    assert load_checkpoint(folder, labels=("cat", "dog", "fox")).config.labels == ("cat", "dog", "fox")
+    assert load_checkpoint(folder, labels=("cat", "dog", "fox")).labels == ("cat", "dog", "fox")
 
 
 def test_without_names_classes_are_numbered(folder: Path) -> None:
-    assert load_checkpoint(_edit(folder, id2label=None)).config.labels == numbered_labels(3)
+    assert load_checkpoint(_edit(folder, id2label=None)).labels == numbered_labels(3)
 
 
 TIMM_CFG: dict[str, Any] = {
@@ -129,9 +131,14 @@ def _timm_folder(weights: Path, folder: Path, **changes: Any) -> Path:
 
 def test_timm_directory(timm_weights: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(_timm_folder(timm_weights, tmp_path, label_names=list("abcde")))
-    assert (checkpoint.layout, checkpoint.variant, checkpoint.config.labels) == ("timm", "levit-128S", tuple("abcde"))
+    assert (checkpoint.layout, checkpoint.variant, checkpoint.labels) == ("timm", "levit-128S", tuple("abcde"))
     assert checkpoint.sha256 == load_checkpoint(timm_weights).sha256
-    assert checkpoint.preprocessing_config == {
+    half, quarter = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    assert checkpoint.preprocessing == Preprocessing(shortest_edge=217, image_mean=half, image_std=quarter)
+
+
+def test_timm_transform_as_a_preprocessor_config() -> None:
+    assert preprocessing_from_timm(TIMM_CFG) == {
         "do_resize": True,
         "size": {"shortest_edge": 217},  # int(256 / 224 * 217) = floor(224 / 0.9) = 248
         "resample": 3,
@@ -149,7 +156,12 @@ def test_preprocessor_config_wins_over_timm(timm_weights: Path, tmp_path: Path) 
     cfg = TIMM_CFG | {"crop_mode": "border"}
     (tmp_path / "preprocessor_config.json").write_text('{"resample": 2}')
     checkpoint = load_checkpoint(_timm_folder(timm_weights, tmp_path, pretrained_cfg=cfg))
-    assert checkpoint.preprocessing_config == {"resample": 2}
+    assert checkpoint.preprocessing == Preprocessing(resample="bilinear")
+
+
+def test_an_empty_preprocessor_config_wins_over_timm_too(timm_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert load_checkpoint(_timm_folder(timm_weights, tmp_path)).preprocessing == Preprocessing()
 
 
 @pytest.mark.parametrize(

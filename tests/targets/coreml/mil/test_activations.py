@@ -1,4 +1,4 @@
-"""Activations against coremltools' own value inference, or a float64 formula where it has none."""
+"""Activations against coremltools' own value inference."""
 
 from __future__ import annotations
 
@@ -10,36 +10,31 @@ from hypothesis import strategies as st
 from targets.coreml.mil.activations import OPERATORS
 from tests.targets.coreml.mil.reference import FEW, SEEDS, SHAPES, check, close, computed, numbers
 
-PLAIN = ("relu", "relu6", "sigmoid", "softplus", "softsign")
-WITH_ALPHA = ("leaky_relu", "thresholded_relu", "elu")
-WITH_BETA = ("clamped_relu", "linear_activation", "scaled_tanh", "sigmoid_hard")
-OTHERS = ("silu", "gelu", "softmax")
+TESTED = ("relu", "tanh", "thresholded_relu", "sigmoid_hard", "gelu", "softmax")
 PARAMETERS = st.floats(-4, 4, width=16)
 
 
 def test_every_activation_is_tested_here() -> None:
-    assert sorted((*PLAIN, *WITH_ALPHA, *WITH_BETA, *OTHERS)) == sorted(OPERATORS)
+    assert sorted(TESTED) == sorted(OPERATORS)
 
 
-@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("kind", ["relu", "tanh"])
 @FEW
 @given(seed=SEEDS, shape=SHAPES)
 def test_without_parameters(kind: str, seed: int, shape: tuple[int, ...]) -> None:
-    check(kind, 2e-6, x=numbers(seed, shape, edges=kind.startswith("relu")))
+    check(kind, 2e-6, x=numbers(seed, shape, edges=kind == "relu"))
 
 
-@pytest.mark.parametrize("kind", WITH_ALPHA)
 @FEW
 @given(seed=SEEDS, shape=SHAPES, alpha=PARAMETERS)
-def test_with_one_parameter(kind: str, seed: int, shape: tuple[int, ...], alpha: float) -> None:
-    check(kind, 2e-6, x=numbers(seed, shape, edges=kind == "thresholded_relu"), alpha=np.float32(alpha))
+def test_thresholded_relu(seed: int, shape: tuple[int, ...], alpha: float) -> None:
+    check("thresholded_relu", 2e-6, x=numbers(seed, shape, edges=True), alpha=np.float32(alpha))
 
 
-@pytest.mark.parametrize("kind", WITH_BETA)
 @FEW
 @given(seed=SEEDS, shape=SHAPES, alpha=PARAMETERS, beta=st.floats(0, 4, width=16))
-def test_with_two_parameters(kind: str, seed: int, shape: tuple[int, ...], alpha: float, beta: float) -> None:
-    check(kind, 2e-6, x=numbers(seed, shape), alpha=np.float32(alpha), beta=np.float32(beta))
+def test_sigmoid_hard(seed: int, shape: tuple[int, ...], alpha: float, beta: float) -> None:
+    check("sigmoid_hard", 2e-6, x=numbers(seed, shape), alpha=np.float32(alpha), beta=np.float32(beta))
 
 
 @pytest.mark.parametrize("alpha", [-3.0, 0.0, 0.1, 3.0])
@@ -49,7 +44,7 @@ def test_thresholded_relu_keeps_what_equals_its_threshold_and_nan(alpha: float) 
     close(computed("thresholded_relu", x=x, alpha=at), np.array([0, x[1], x[2], 0, np.nan]), 0.0)
 
 
-@pytest.mark.parametrize("mode", ["EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"])
+@pytest.mark.parametrize("mode", ["EXACT", "TANH_APPROXIMATION"])
 @FEW
 @given(seed=SEEDS, shape=SHAPES)
 def test_gelu(mode: str, seed: int, shape: tuple[int, ...]) -> None:
@@ -65,10 +60,3 @@ def test_softmax_along_any_axis(seed: int, shape: tuple[int, ...], data: st.Data
     x = numbers(seed, shape) * np.float32(30)
     check("softmax", 3e-6, x=x, axis=np.int32(axis))
     check("softmax", 3e-6, x=x)
-
-
-@FEW
-@given(seed=SEEDS, shape=SHAPES)
-def test_silu_is_its_formula(seed: int, shape: tuple[int, ...]) -> None:
-    x = numbers(seed, shape).astype(np.float64)
-    close(computed("silu", x=x), x / (1 + np.exp(-x)), 2e-6)

@@ -1,4 +1,4 @@
-"""Faults in a saved package show in its logits, or, where those cannot show them, against the stored constants."""
+"""Faults in a saved package show in its logits, at least against the program with its constants as stored."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.metrics.sqnr import sqnr_db
 from targets.coreml import mil
-from targets.coreml.mil.stored import half_constants
+from targets.coreml.verify.half_constants import half_constants
 from tests.programs import micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.faults import (
@@ -78,7 +78,7 @@ def test_a_zero_point_that_is_one_off_shows_against_the_stored_constants(package
         faulty = Path(shutil.copytree(package, tmp_path / f"{index}.mlpackage"))
         shift_zero_point(faulty, output, 1)
         hidden += [output] if _from_stored_db(faulty) >= FAULTY_DB else []
-    # Softmax forgets what is added to every key, and what is added to all values may cancel in its product.
+    # A shift of all keys cancels in softmax, and a shift of all values may cancel in the layer that reads them.
     assert len(hidden) <= len(zero_points(package)[::3]) // 4, hidden
 
 

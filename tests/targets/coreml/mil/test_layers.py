@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets.coreml.mil.layers import OPERATORS
-from tests.targets.coreml.mil.reference import FEW, SEEDS, Array, check, close, computed, numbers
+from tests.targets.coreml.mil.reference import FEW, SEEDS, SHAPES, Array, check, close, computed, numbers
 
-TESTED = ("linear", "matmul", "conv", "avg_pool", "max_pool", "batch_norm", "layer_norm")
+TESTED = ("linear", "matmul", "conv", "avg_pool", "max_pool", "batch_norm", "layer_norm", "reduce_mean")
 
 
 def test_every_layer_is_tested_here() -> None:
@@ -21,49 +21,45 @@ def test_every_layer_is_tested_here() -> None:
 
 
 def _padded(x: Array, pad: list[int], value: float = 0.0) -> Array:
-    """[N, C, *D] with (before, after) of each spatial axis."""
-    around = [(0, 0), (0, 0), *zip(pad[0::2], pad[1::2], strict=True)]
+    """[N, C, H, W] with (before, after) of the height and of the width."""
+    around = [(0, 0), (0, 0), (pad[0], pad[1]), (pad[2], pad[3])]
     return np.pad(x.astype(np.float64), around, constant_values=value)
 
 
 def _windows(x: Array, kernel: list[int], strides: list[int], dilations: list[int]) -> Array:
-    """[N, C, *D] -> [N, C, *D', *K], every element of every window picked one by one."""
+    """[N, C, H, W] -> [N, C, H', W', K_h, K_w], every element of every window picked one by one."""
     sizes = [
         (size - (k - 1) * d - 1) // s + 1 for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)
     ]
     found = np.empty((*x.shape[:2], *sizes, *kernel))
-    for place in product(*(range(size) for size in sizes)):
-        for tap in product(*(range(k) for k in kernel)):
-            at = tuple(p * s + t * d for p, s, t, d in zip(place, strides, tap, dilations, strict=True))
-            found[(slice(None), slice(None), *place, *tap)] = x[(slice(None), slice(None), *at)]
+    for row, column, down, right in product(range(sizes[0]), range(sizes[1]), range(kernel[0]), range(kernel[1])):
+        at = row * strides[0] + down * dilations[0], column * strides[1] + right * dilations[1]
+        found[:, :, row, column, down, right] = x[:, :, at[0], at[1]]
     return found
 
 
 def _convolution(
     x: Array, weight: Array, bias: Array, pad: list[int], strides: Any, dilations: Any, groups: int
 ) -> Array:
-    spatial = weight.ndim - 2
     windows = _windows(_padded(x, pad), list(weight.shape[2:]), strides, dilations)
     wide, deep = weight.shape[0] // groups, x.shape[1] // groups
     parts = []
     for group in range(groups):
-        taps = tuple(range(1, 2)) + tuple(range(2 + spatial, 2 + 2 * spatial))
-        part = windows[:, group * deep : (group + 1) * deep]
         kernels = weight[group * wide : (group + 1) * wide].astype(np.float64)
-        parts.append(np.moveaxis(np.tensordot(part, kernels, (taps, tuple(range(1, spatial + 2)))), -1, 1))
-    return np.concatenate(parts, axis=1) + bias.reshape(1, -1, *[1] * spatial)
+        part = windows[:, group * deep : (group + 1) * deep]
+        parts.append(np.einsum("nchwij,ocij->nohw", part, kernels))
+    return np.concatenate(parts, axis=1) + bias.reshape(1, -1, 1, 1)
 
 
-@pytest.mark.parametrize("spatial", [1, 2, 3])
 @FEW
 @given(seed=SEEDS, groups=st.sampled_from([1, 2]), data=st.data())
-def test_conv(spatial: int, seed: int, groups: int, data: st.DataObject) -> None:
-    def sizes(low: int, high: int, count: int = spatial) -> list[int]:
+def test_conv(seed: int, groups: int, data: st.DataObject) -> None:
+    def sizes(low: int, high: int, count: int = 2) -> list[int]:
         return data.draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
 
     x = numbers(seed, (2, 4, *sizes(5, 6)))
     weight, bias = numbers(seed + 1, (6, 4 // groups, *sizes(1, 3))), numbers(seed + 2, (6,))
-    strides, dilations, pad = sizes(1, 2), sizes(1, 2), sizes(0, 2, 2 * spatial)
+    strides, dilations, pad = sizes(1, 2), sizes(1, 2), sizes(0, 2, 4)
     found = computed(
         "conv",
         x=x,
@@ -85,20 +81,19 @@ def test_conv_by_default_has_stride_one_and_neither_padding_nor_bias() -> None:
     close(computed("conv", x=x, weight=weight, pad_type="valid", pad=[1, 1, 1, 1]), expected, 1e-4)  # ignored
 
 
-@pytest.mark.parametrize("pad_type", ["same", "same_lower"])
-def test_same_is_known_where_both_its_descriptions_agree(pad_type: str) -> None:
-    x, weight = numbers(0, (1, 2, 5, 6)), numbers(1, (3, 2, 3, 5))
-    expected = _convolution(x, weight, np.zeros(3), [1, 1, 2, 2], [1, 1], [1, 1], 1)
-    close(computed("conv", x=x, weight=weight, pad_type=pad_type), expected, 1e-4)
-    with pytest.raises(ValueError, match=f"pad_type {pad_type} is known for stride 1 and odd kernels only"):
-        computed("conv", x=x, weight=weight, pad_type=pad_type, strides=[2, 2])
-    with pytest.raises(ValueError, match="odd kernels only"):
-        computed("conv", x=x, weight=numbers(1, (3, 2, 2, 3)), pad_type=pad_type)
-
-
 def test_custom_padding_needs_its_numbers() -> None:
     with pytest.raises(ValueError, match="two numbers for each spatial axis"):
         computed("conv", x=numbers(0, (1, 2, 5, 5)), weight=numbers(1, (3, 2, 3, 3)), pad_type="custom", pad=[1, 1])
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 5), (1, 2, 5, 5, 5)])
+def test_only_images_are_known(shape: tuple[int, ...]) -> None:
+    spatial = len(shape) - 2
+    with pytest.raises(ValueError, match=r"only images \[N, C, H, W\] are known, not \[1, 2, 5"):
+        computed("conv", x=numbers(0, shape), weight=numbers(1, (3, 2, *[3] * spatial)))
+    for kind in ("avg_pool", "max_pool"):
+        with pytest.raises(ValueError, match="only images"):
+            computed(kind, x=numbers(0, shape), kernel_sizes=[2] * spatial, pad_type="valid")
 
 
 @FEW
@@ -152,3 +147,16 @@ def test_layer_norm(axes: list[int]) -> None:
     arguments = {"x": x, "axes": np.array(axes, np.int32), "epsilon": np.float32(0.01)}
     check("layer_norm", 1e-5, **arguments)
     check("layer_norm", 1e-5, gamma=numbers(1, shape), beta=numbers(2, shape), **arguments)
+
+
+@FEW
+@given(seed=SEEDS, shape=SHAPES, keep=st.booleans(), data=st.data())
+def test_means_over_any_axes(seed: int, shape: tuple[int, ...], keep: bool, data: st.DataObject) -> None:
+    axes = data.draw(st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=len(shape), unique=True))
+    signed = [axis - len(shape) if data.draw(st.booleans()) else axis for axis in axes]
+    arguments: dict[str, Any] = {"x": numbers(seed, shape), "axes": np.array(signed, np.int32)}
+    check("reduce_mean", 5e-6, **arguments, **({"keep_dims": True} if keep else {}))
+
+
+def test_a_mean_is_over_all_axes_by_default() -> None:
+    check("reduce_mean", 5e-6, x=numbers(3, (2, 3, 4)))

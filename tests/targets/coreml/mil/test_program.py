@@ -1,4 +1,4 @@
-"""Whole programs from disk: against torch, in every precision, in batches, tensor by tensor."""
+"""Whole programs read from disk, compared with torch: in every precision, in batches, and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from coremltools.converters.mil import Builder
 from numpy.typing import NDArray
 
 from levit_edge.errors import InputError
-from levit_edge.families.levit.checkpoint import from_module
-from levit_edge.families.levit.config import VARIANTS, numbered_labels, variant_config
+from levit_edge.families.labels import numbered_labels
+from levit_edge.families.levit.config import VARIANTS, variant_config
 from levit_edge.families.levit.fuse import fuse
-from levit_edge.pipeline.verify import sqnr_db
+from levit_edge.families.load import from_module
+from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import trace
 from targets.coreml import mil
-from targets.coreml import target as mlprogram
 from targets.coreml.mil.program import BATCH_IMAGES
 from targets.coreml.mil.records import PRECISIONS
-from targets.coreml.mil.stored import half_constants
+from targets.coreml.target import TARGET
+from targets.coreml.verify.half_constants import half_constants
 from tests.levit_edge.families.levit.levits import hf_model, image
 from tests.programs import micro, quantized, run
 from tests.targets.conftest import Written
-from tests.targets.coreml.mil.packages import neighbours, neighbours_in_numpy, write
+from tests.targets.coreml.mil.packages import write
 from tests.targets.models import FLOAT_TOLERANCE
 
 HALF_DB = 50.0  # float16 has 11 bits; the micro LeViT gives 60 dB, the demo's 58
 STORED_DB = 90.0
-TIES_DB = 45.0  # the same integers but where a quotient falls between two
+TIES_DB = 45.0  # the same integers, except where a quotient lies halfway between two
+
+mlprogram = TARGET.backend
 
 
 def _images() -> NDArray[np.float32]:
@@ -112,13 +115,6 @@ def test_an_image_is_not_changed_and_may_have_any_strides(written: Written) -> N
     assert np.array_equal(program.run(strided), expected) and np.array_equal(one, before)
 
 
-def test_operators_that_no_recipe_writes_compute_from_disk_too(tmp_path: Path) -> None:
-    program = mil.load(write(tmp_path / "neighbours.mlpackage", neighbours))
-    images = np.random.default_rng(0).normal(0, 1, (5, 3, 8, 8)).astype(np.float32)
-    expected = np.concatenate([neighbours_in_numpy(one[None]) for one in images])
-    np.testing.assert_allclose(program.run(images), expected, rtol=1e-5, atol=1e-6)
-
-
 def _doubled(image: Any) -> Any:
     """Twice the image; a second product lies between it and the float32 output."""
     return Builder.mul(x=Builder.mul(x=image, y=np.float32(2)), y=np.float32(1))
@@ -168,7 +164,7 @@ def test_every_result_can_be_traced_at_once_and_halves_are_halves(written: Writt
             assert np.array_equal(found.values, found.values.astype(np.float16).astype(np.float32)), name
 
 
-def test_what_is_asked_wrongly_is_refused(written: Written) -> None:
+def test_an_unknown_name_a_wrong_image_or_precision_is_refused(written: Written) -> None:
     program, images = mil.load(written("coreml", "fp32")), _images()
     with pytest.raises(InputError, match=r"no operator writes 'nothing'"):
         program.trace(images[:1], ["nothing"])

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets.coreml.mil.quantization import OPERATORS
-from tests.targets.coreml.mil.reference import FEW, SEEDS, SHAPES, check, close, computed, inferred, numbers
+from tests.targets.coreml.mil.reference import FEW, SEEDS, SHAPES, check, computed, inferred, numbers
 
 DTYPES = {"int8": np.int8, "uint8": np.uint8}
-TESTED = ("quantize", "dequantize", "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale", "constexpr_cast")
+TESTED = ("quantize", "dequantize", "constexpr_affine_dequantize")
 
 
 def test_every_operator_of_quantization_is_tested_here() -> None:
@@ -75,26 +75,3 @@ def test_stored_weights(dtype: str, seed: int, shape: tuple[int, ...], channels:
     data = np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape).astype(DTYPES[dtype])
     parameters = {"axis": np.int32(0)} | _parameters(seed, shape, dtype, channels, zero=True)
     check("constexpr_affine_dequantize", 1e-7, quantized_data=data, **parameters)
-
-
-@FEW
-@given(seed=SEEDS, blocks=SHAPES, sizes=st.tuples(*[st.integers(1, 3)] * 4), offset=st.booleans())
-def test_stored_blocks(seed: int, blocks: tuple[int, ...], sizes: tuple[int, ...], offset: bool) -> None:
-    from coremltools.converters.mil.mil.ops.defs.iOS18.compression import constexpr_blockwise_shift_scale as theirs
-
-    random = np.random.default_rng(seed)
-    shape = tuple(count * size for count, size in zip(blocks, sizes, strict=False))
-    data = random.integers(-128, 128, shape).astype(np.int8)
-    scale = random.uniform(0.1, 1, blocks).astype(np.float32)
-    shift = random.integers(-128, 128, blocks).astype(np.int8) if offset else None
-    arguments = {"data": data, "scale": scale} | ({"offset": shift} if offset else {})
-    close(computed("constexpr_blockwise_shift_scale", **arguments), theirs.decompress(data, scale, shift), 1e-6)
-
-
-def test_blocks_divide_what_they_scale() -> None:
-    with pytest.raises(ValueError, match="2 blocks do not divide axis 0 of 3"):
-        computed("constexpr_blockwise_shift_scale", data=np.zeros(3, np.int8), scale=np.ones(2, np.float32))
-
-
-def test_a_stored_cast_is_the_same_number() -> None:
-    check("constexpr_cast", 0.0, source_val=numbers(0, (2, 3)).astype(np.float16), output_dtype="fp32")

@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from targets.coreml.mil.shapes import OPERATORS
 from tests.targets.coreml.mil.reference import FEW, SEEDS, SHAPES, check, close, computed, numbers
 
-TESTED = (
-    *("reshape", "transpose", "expand_dims", "squeeze", "flatten2d", "slice_by_index", "slice_by_size", "split"),
-    *("concat", "stack", "gather", "tile", "reverse", "pad", "identity"),
-)
+TESTED = ("reshape", "transpose", "expand_dims", "squeeze", "slice_by_index", "split", "concat", "pad")
 
 
 def _integers(values: Any) -> Any:
@@ -57,13 +54,6 @@ def test_axes_move(seed: int, shape: tuple[int, ...], data: st.DataObject) -> No
     check("transpose", 0.0, x=x, perm=_integers([axis - rank if axis % 2 else axis for axis in perm]))
     axes = data.draw(st.lists(st.integers(0, rank + 1), min_size=2, max_size=2, unique=True))
     check("expand_dims", 0.0, x=x, axes=_integers([axes[0] - rank - 2, axes[1]]))
-    cut = data.draw(st.integers(-rank, rank))
-    flat = x.reshape(int(np.prod(shape[:cut])), int(np.prod(shape[cut:])))
-    close(computed("flatten2d", x=x, axis=cut), flat, 0.0)
-    check("reverse", 0.0, x=x, axes=_integers([data.draw(st.integers(-rank, rank - 1))]))
-    check("reverse", 0.0, x=x)
-    check("identity", 0.0, x=x)
-    check("tile", 0.0, x=x, reps=_integers(data.draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank))))
 
 
 def test_squeeze_drops_axes_of_one_only() -> None:
@@ -108,23 +98,13 @@ def test_slices_backwards(begin: list[int], end: list[int], stride: list[int], m
 
 
 @FEW
-@given(seed=SEEDS, data=st.data())
-def test_slices_by_size(seed: int, data: st.DataObject) -> None:
-    shape = (4, 5, 3)
-    begin = [data.draw(st.integers(-size, size - 1)) for size in shape]
-    left = [size - first % size for size, first in zip(shape, begin, strict=True)]
-    size = [data.draw(st.sampled_from([-1, 1, most])) for most in left]
-    check("slice_by_size", 0.0, x=numbers(seed, shape), begin=_integers(begin), size=_integers(size))
-
-
-@FEW
 @given(seed=SEEDS, axis=st.integers(-3, 2))
 def test_parts(seed: int, axis: int) -> None:
     x = numbers(seed, (6, 6, 6))
     check("split", 0.0, x=x, axis=np.int32(axis), num_splits=np.int32(3))
     check("split", 0.0, x=x, axis=np.int32(axis), split_sizes=_integers([1, 3, 2]))
     check("split", 0.0, x=x, axis=np.int32(axis), num_splits=np.int32(2), split_sizes=_integers([4, 2]))
-    with pytest.raises(ValueError, match="4 equal parts of an axis of 6"):
+    with pytest.raises(ValueError, match="an axis of 6 cannot be cut into 4 equal parts"):
         computed("split", x=x, axis=axis, num_splits=4)
 
 
@@ -134,33 +114,10 @@ def test_joins(seed: int, shape: tuple[int, ...], data: st.DataObject) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     values = tuple(numbers(seed + index, shape) for index in range(3))
     check("concat", 0.0, values=values, axis=np.int32(axis))
-    check("stack", 0.0, values=values, axis=np.int32(axis))
 
 
-def test_joins_by_turns() -> None:
-    first, second = np.array([[1, 2], [3, 4], [5, 6]]), np.array([[7, 8], [9, 10], [11, 12]])
-    found = computed("concat", values=(first, second), axis=0, interleave=True)
-    assert found.tolist() == [[1, 2], [7, 8], [3, 4], [9, 10], [5, 6], [11, 12]]  # the example of the reference
-
-
-@FEW
-@given(seed=SEEDS, shape=SHAPES, rank=st.integers(0, 2), data=st.data())
-def test_gather(seed: int, shape: tuple[int, ...], rank: int, data: st.DataObject) -> None:
-    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    indices = np.random.default_rng(seed).integers(0, shape[axis], (2, 3)[:rank]).astype(np.int32)
-    assume(len(shape) + rank > 1)
-    check("gather", 0.0, x=numbers(seed, shape), indices=indices, axis=np.int32(axis))
-
-
-@pytest.mark.parametrize("index", [-1, 3])
-def test_gather_refuses_what_is_out_of_range(index: int) -> None:
-    with pytest.raises((IndexError, RuntimeError)):
-        computed("gather", x=numbers(0, (3, 2)), indices=_integers([index]), axis=0)
-
-
-@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
 @pytest.mark.parametrize("pad", [(1, 2), (1, 0, 2, 1)])
-def test_pad(mode: str, pad: tuple[int, ...]) -> None:
+def test_pad(pad: tuple[int, ...]) -> None:
     x = numbers(0, (2, 4, 5))
-    check("pad", 0.0, x=x, pad=_integers(pad), mode=mode)
+    check("pad", 0.0, x=x, pad=_integers(pad), mode="constant")
     check("pad", 0.0, x=x, pad=_integers(pad), constant_val=np.float32(-1.5))

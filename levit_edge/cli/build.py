@@ -1,0 +1,45 @@
+"""``levit-edge build``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
+from levit_edge.pipeline.options import BuildOptions
+from levit_edge.progress import Progress
+from levit_edge.report.schema import Report
+from levit_edge.report.terminal import summary_table
+
+
+def _run(options: BuildOptions, progress: Progress) -> Report:
+    from levit_edge.pipeline.build import build
+
+    return build(options, progress)
+
+
+def show(options: BuildOptions, report: Report) -> Iterator[RenderableType]:
+    """The summary, the gates that failed, and where the files are."""
+    yield summary_table(report)
+    yield from (f"warning: {warning}" for warning in report.warnings)
+    for name, target in report.targets.items():
+        yield from (f"warning: {name}: {warning}" for warning in target.warnings)
+        for gate in target.gates:
+            if gate.passed is False:
+                note = f" ({gate.note})" if gate.note else ""
+                yield f"failed: {name}: {gate.name} is {gate.value:.3f}, limit {gate.limit:.3f}{note}"
+    for target in report.targets.values():
+        yield f"{options.out / target.bundle / target.model_file}"
+    yield f"{options.out / 'report.md'}"
+
+
+VERB = Verb(
+    name="build",
+    help="Quantize an image classifier, lower it for each target, and verify what was written.",
+    examples=("levit-edge build --model ./my-levit --calibration ./photos --target onnx",),
+    options=BuildOptions,
+    run=_run,
+    show=show,
+    exit_code=lambda report: DONE if report.passed else GATE_FAILED,
+)

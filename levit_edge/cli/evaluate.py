@@ -1,0 +1,41 @@
+"""``levit-edge eval``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from levit_edge.cli.tables import gate_table, table
+from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
+from levit_edge.pipeline.options import EvaluateOptions
+from levit_edge.progress import Progress
+from levit_edge.report.answers import Evaluation
+from levit_edge.report.figures import ACCURACY, closeness_text, text_rows
+
+
+def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
+    from levit_edge.pipeline.evaluate import evaluate
+
+    return evaluate(options, progress)
+
+
+def show(options: EvaluateOptions, result: Evaluation) -> Iterator[RenderableType]:
+    """The accuracy of one bundle, and its gates."""
+    rows = text_rows(ACCURACY, result.accuracy)
+    if result.local is not None:
+        rows.append((f"agreement with {result.local.runtime} here", closeness_text(result.local)))
+    yield table(f"{options.bundle} ({result.target})", ("", ""), rows)
+    if result.gates:
+        yield gate_table(f"gates: {result.verdict}", result.gates)
+
+
+VERB = Verb(
+    name="eval",
+    help="Measure a bundle's accuracy against its float reference.",
+    examples=("levit-edge eval dist/onnx --data ./labelled-photos --limit 500",),
+    options=EvaluateOptions,
+    run=_run,
+    show=show,
+    exit_code=lambda result: GATE_FAILED if result.verdict == "failed" else DONE,
+)

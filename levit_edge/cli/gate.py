@@ -1,0 +1,39 @@
+"""``levit-edge gate``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from levit_edge.cli.tables import gate_table
+from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
+from levit_edge.pipeline.options import GateOptions
+from levit_edge.progress import Progress
+from levit_edge.report.answers import GateCheck
+
+
+def _run(options: GateOptions, progress: Progress) -> GateCheck:
+    from levit_edge.pipeline.gate import gate
+
+    return gate(options, progress)
+
+
+def show(options: GateOptions, check: GateCheck) -> Iterator[RenderableType]:
+    """One table per target, and a last line with the totals."""
+    del options
+    for name, results in check.targets.items():
+        yield gate_table(name, results)
+    outcomes = [result.passed for results in check.targets.values() for result in results]
+    yield f"{outcomes.count(True)} passed, {outcomes.count(False)} failed, {outcomes.count(None)} skipped"
+
+
+VERB = Verb(
+    name="gate",
+    help="Check the figures of a report against limits, and against an earlier report.",
+    examples=("levit-edge gate dist/report.json --baseline release-1.json --junit gates.xml",),
+    options=GateOptions,
+    run=_run,
+    show=show,
+    exit_code=lambda check: DONE if check.passed else GATE_FAILED,
+)

@@ -1,0 +1,105 @@
+"""``levit-edge eval``: the accuracy of a finished bundle against its own float reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibration import open_dataset
+from levit_edge.bundle.manifest import Bundle
+from levit_edge.demo import EVALUATION_FOLDER, demo_archive, is_demo
+from levit_edge.devices import LOCAL, Device, open_device
+from levit_edge.errors import InputError
+from levit_edge.gates.check import check
+from levit_edge.gates.gate import Figures
+from levit_edge.gates.limits import limits_for
+from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
+from levit_edge.metrics.closeness import Closeness, ClosenessMeter
+from levit_edge.pipeline.bundles import open_verified
+from levit_edge.pipeline.images import Selection, check_classes, limited
+from levit_edge.pipeline.options import EvaluateOptions
+from levit_edge.pipeline.verify import one_torch_thread
+from levit_edge.progress import QUIET, Progress
+from levit_edge.report.answers import Evaluation
+from levit_edge.report.schema import DeviceFigures, GateResult
+from targets.target import Runner, Target, run_batch
+
+
+@dataclass(frozen=True)
+class _Models:
+    """Who answers: the float reference and the built model here, and the built model elsewhere if it was asked for."""
+
+    reference: Runner
+    here: Runner
+    elsewhere: Runner | None
+
+
+def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation:
+    """Accuracy of a bundle against its own float reference (the demo's images for a demo bundle).
+
+    On a device other than this machine the bundle runs there, and its float reference here. Raises InputError when the
+    bundle is not as built, when there are no images, or when the device is unknown or cannot run the bundle, and
+    MissingComponentError when the device needs something first.
+    """
+    device = open_device(options.device)
+    bundle, target = open_verified(options.bundle)
+    device.runtime(target.name)  # refuses a target that it cannot run
+    if not device.executes:
+        raise InputError(f"{device.name} gives no answers, so it has no accuracy; valid: {LOCAL}")
+    path, subfolder = _images_of(bundle, options.data)
+    load = target.backend.load
+    there = None if device.name == LOCAL else device.load(target.name, bundle.model_path, 1, progress)
+    models = _Models(load(bundle.reference_path, 1), load(bundle.model_path, 1), there)
+    with one_torch_thread(), _opened(bundle, path, subfolder, options.limit) as selection:
+        accuracy, local = _measure(models, device, selection, progress, f"evaluate {target.name}")
+    return Evaluation(
+        bundle=str(options.bundle),
+        target=target.name,
+        device=device.name,
+        accuracy=accuracy,
+        local=local,
+        gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device),
+    )
+
+
+@contextmanager
+def _opened(bundle: Bundle, path: Path, subfolder: str, limit: int | None) -> Iterator[Selection]:
+    manifest = bundle.manifest
+    with open_dataset(path, manifest.labels, subfolder=subfolder) as images:
+        check_classes(images, path)
+        yield Selection(path.name, images, limited(images.items, limit, 0), manifest.preprocessing)
+
+
+def _images_of(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
+    """(data set, folder inside it) to evaluate on."""
+    if data is not None:
+        return data, ""
+    if is_demo(bundle.manifest.model.sha256):
+        return demo_archive(), EVALUATION_FOLDER
+    raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
+
+
+def _measure(
+    models: _Models, device: Device, selection: Selection, progress: Progress, label: str
+) -> tuple[Accuracy, Closeness | None]:
+    """(accuracy, closeness of a device to this host) from one pass, in which each image goes to every model in turn."""
+    accuracy, closeness = AccuracyMeter(), ClosenessMeter()
+    judged = models.elsewhere or models.here
+    for batch in selection.batches(progress, label, device.batch_images):
+        floats, here = run_batch(models.reference, batch.inputs), run_batch(models.here, batch.inputs)
+        logits = here if models.elsewhere is None else run_batch(models.elsewhere, batch.inputs)
+        accuracy.update(floats, logits, batch.class_index)
+        closeness.update(here, logits)
+    local = None if models.elsewhere is None else closeness.result(models.here.runtime)
+    return accuracy.result(runtime=judged.runtime, executed=judged.executed), local
+
+
+def _gates(bundle: Bundle, target: Target, found: DeviceFigures, device: Device) -> tuple[GateResult, ...]:
+    """The gates on accuracy; size and speed were not asked for."""
+    settings = bundle.manifest.recipe.settings
+    limits = limits_for(str(settings.get("base", bundle.manifest.recipe.name)), target.limits)
+    devices = {} if device.name == LOCAL else {device.name: found}
+    figures = Figures(accuracy=found.accuracy, devices=devices, asked=frozenset({"accuracy", "devices"}))
+    return check(figures, limits, len(bundle.manifest.labels))

@@ -1,0 +1,42 @@
+"""The program that a float16 package computes: with its constants rounded as the package stores them.
+
+A converter to float16 rounds weights, biases and scales. The difference that this makes to the program could hide a
+fault, so a package is compared with a program whose constants are rounded in the same way. In precision ``float32``
+the interpreter then agrees with that program to the last bits of float32, except where a quotient lies halfway between
+two integers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+
+def half_constants(program: ExportedProgram) -> fx.GraphModule:
+    """The module of ``program`` with every float constant rounded to float16; it computes in float32.
+
+    This includes the scales written in the graph, which are the second argument of PT2E's quantize and dequantize per
+    tensor.
+    """
+    import torchao.quantization.pt2e  # noqa: F401  # registers the operators
+
+    operators = torch.ops.quantized_decomposed
+    per_tensor = (operators.quantize_per_tensor.default, operators.dequantize_per_tensor.default)
+    module = program.module()
+    for node in module.graph.nodes:
+        if node.target in per_tensor:
+            tensor, scale, *others = node.args
+            node.args = (tensor, _rounded(torch.tensor(scale)).item(), *others)
+    for owner in module.modules():
+        for name, tensor in owner.named_parameters(recurse=False):
+            setattr(owner, name, nn.Parameter(_rounded(tensor), requires_grad=False))
+        for name, tensor in owner.named_buffers(recurse=False):
+            setattr(owner, name, _rounded(tensor))
+    module.recompile()
+    return module
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    """Floats rounded to float16, as float32; integers as they are."""
+    return tensor.detach().to(torch.float16).to(torch.float32) if tensor.is_floating_point() else tensor.detach()

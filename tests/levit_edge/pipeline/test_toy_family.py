@@ -1,0 +1,47 @@
+"""A model family that one registry row adds goes through a build for every target: another network, the same flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from levit_edge.bundle.golden import read_golden
+from levit_edge.families.registry import FAMILIES
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.inspect import inspect
+from levit_edge.pipeline.options import BuildOptions, InspectOptions
+from levit_edge.report.divergence import Divergence
+from targets.registry import TARGETS
+from tests.levit_edge.families.tiny_vit import IMAGE_SIZE, LABELS, TINY_VIT, VARIANT
+from tests.levit_edge.pipeline.conftest import SAMPLES, Built
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, TINY_VIT.name, TINY_VIT)
+
+
+def test_another_family_is_built_for_every_target(built: Built, tmp_path: Path) -> None:
+    """Position embedding, LayerNorm, GELU and a layer without bias: each is annotated rightly or stays float."""
+    checkpoint = TINY_VIT.random(VARIANT, LABELS)
+    path, out = tmp_path / "tiny.safetensors", tmp_path / "dist"
+    save_file(checkpoint.model.state_dict(), path)
+    report = build(
+        BuildOptions(model=str(path), calibration=built.images, samples=SAMPLES, out=out, runs=3, limit=6)
+    )
+    assert (report.model.image_size, report.model.num_labels) == (IMAGE_SIZE, len(LABELS))
+    assert report.model.sha256 == checkpoint.sha256
+    for name in TARGETS:
+        entry = report.targets[name]
+        assert entry.accuracy is not None and entry.accuracy.sqnr_db is not None
+        assert entry.accuracy.sqnr_db > 25, name
+        assert entry.delegation is not None and entry.delegation.int8_ops > 0
+        golden = read_golden(out / name)
+        with torch.no_grad():
+            expected = checkpoint.model(torch.from_numpy(golden.inputs)).numpy()
+        assert abs(expected - golden.logits).max() < 0.1 * (expected.max() - expected.min()), name
+        found = inspect(InspectOptions(out / name, diverge=built.images / "cat" / "0.png"))
+        assert isinstance(found, Divergence) and found.first is None, name
