@@ -37,7 +37,8 @@ class ImageSet:
     ``read`` may be called from several threads at once.
     """
 
-    def __init__(self, store: Store, root: str, items: Iterable[ImageItem]) -> None:
+    def __init__(self, path: Path, store: Store, root: str, items: Iterable[ImageItem]) -> None:
+        self.path = path
         self._store = store
         self._root = root
         self.items = tuple(items)
@@ -82,13 +83,13 @@ def open_dataset(
     """
     store = open_store(Path(path))
     try:
-        return _image_set(store, labels, require_labels, subfolder)
+        return _image_set(Path(path), store, labels, require_labels, subfolder)
     except InputError as error:
         store.close()
         raise InputError(f"{path}: {error}") from error
 
 
-def _image_set(store: Store, labels: Sequence[str], require_labels: bool, subfolder: str) -> ImageSet:
+def _image_set(path: Path, store: Store, labels: Sequence[str], require_labels: bool, subfolder: str) -> ImageSet:
     where = subfolder.strip("/") + "/" if subfolder.strip("/") else ""
     layout = read_layout(store, where, labels)
     names = {name for name in layout.classes.values() if name is not None}
@@ -96,7 +97,7 @@ def _image_set(store: Store, labels: Sequence[str], require_labels: bool, subfol
     _check_classes(names, indices, labels, require_labels)
     found = sorted(layout.classes.items())
     items = (ImageItem(name, kind, None if kind is None else indices.get(kind)) for name, kind in found)
-    return ImageSet(store, layout.root, items)
+    return ImageSet(path, store, layout.root, items)
 
 
 def _check_classes(names: set[str], indices: dict[str, int], labels: Sequence[str], required: bool) -> None:

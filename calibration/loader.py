@@ -75,7 +75,8 @@ class Loader:
             yield _batch(group, self.preprocessing, skipped)
         elif skipped:
             name, reason = skipped[0]
-            raise InputError(f"none of the {len(skipped)} images could be read; image {printable(name)}: {reason}")
+            what = f"none of the {len(skipped)} images could be read"
+            raise InputError(f"{self.image_set.path}: {what}; image {printable(name)}: {reason}")
 
     def _skip(self, error: BadImageError) -> tuple[str, str]:
         if not self.skip_bad_images:

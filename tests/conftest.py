@@ -1,4 +1,4 @@
-"""Rules for every test: one thread for torch, no trace records of torch, and ``macos`` tests only there."""
+"""Rules for all tests: torch uses one thread and writes no trace records, and ``macos`` tests run only on macOS."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _single_thread() -> Iterator[None]:
-    """Small models are slowed down by threads that wait for one another on a busy machine."""
+    """Give torch one thread: on a busy machine, threads that wait for one another slow a small model down.
+
+    When no test file has imported torch, none needs it, and its import would only take time.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,9 +26,10 @@ def _single_thread() -> Iterator[None]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep pytest from collecting torch's trace records, which torch then renders: a third of the time of a test.
+    """Keep pytest from collecting torch's trace records, whose rendering takes a third of the time of a test.
 
-    Pytest listens to every logger that does not propagate; torch's trace writes once it has a listener.
+    pytest attaches a handler to every logger that does not propagate, and torch renders trace records as soon as their
+    logger has a handler.
     """
     logging.getLogger("torch.__trace").propagate = True
 

@@ -1,4 +1,4 @@
-"""Model files of the smallest LeViT, written once for every test of the targets."""
+"""Model files of the smallest LeViT, written once for all tests of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from quantize.recipes import RECIPES
 from targets.registry import TARGETS
 from tests.programs import quantized
+from tests.shared_results import shared_folder
 
 Written = Callable[[str, str], Path]
 
@@ -22,8 +23,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     @cache
     def write(name: str, recipe: str) -> Path:
         target = TARGETS[name]
-        path = tmp_path_factory.mktemp(f"{name}-{recipe}") / target.model_file
-        target.backend.lower(quantized(name, recipe), path, RECIPES[recipe].half)
-        return path
+
+        def lower(folder: Path) -> None:
+            target.backend.lower(quantized(name, recipe), folder / target.model_file, RECIPES[recipe].half)
+
+        return shared_folder(tmp_path_factory, f"{name}-{recipe}", lower) / target.model_file
 
     return write

@@ -1,7 +1,8 @@
-"""One real build of the smallest LeViT for every target, and the images it was built from."""
+"""One real build of the smallest LeViT for all targets, and the images it was built from."""
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from levit_edge.report.schema import Report
 from targets.registry import TARGETS
 from tests.levit_edge.families.levit.levits import hf_model
 from tests.programs import micro_config
+from tests.shared_results import shared_folder
 
 CLASSES = ("cat", "dog", "owl")
 PER_CLASS = 6
 SAMPLES = 9
+REPORT = "report.pickle"
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,16 @@ def draw(folder: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Pat
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    root = tmp_path_factory.mktemp("build")
+    root = shared_folder(tmp_path_factory, "build", _build)
+    # Pickled, not read from report.json: a test compares what the build returned with that file.
+    report: Report = pickle.loads((root / REPORT).read_bytes())
+    return Built(root / "dist", root / "micro", root / "photographs", report)
+
+
+def _build(root: Path) -> None:
     model, images = root / "micro", draw(root / "photographs")
     hf_model(micro_config(), heads=2).save_pretrained(model)
     options = BuildOptions(
         model=str(model), calibration=images, samples=SAMPLES, seed=5, out=root / "dist", runs=3, threads=1
     )
-    return Built(root / "dist", model, images, build(options))
+    (root / REPORT).write_bytes(pickle.dumps(build(options)))
