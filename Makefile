@@ -1,14 +1,16 @@
 # demo   install the product, build the embedded LeViT for every target into dist/
-# test   install the test tools, run the fast tests, and the slow ones when CI or SLOW is set
+# test   install the test tools, run the fast tests, and the slow ones, one by one, when CI or SLOW is set
 # check  formatting, lint, types, import direction, duplicated logic
 #
 # Variables: VENV (the virtual environment), PYTHON (the interpreter that makes it), OUT (folder of the demo's bundles),
-# PYTEST_ARGS, TORCH_INDEX (an extra index to look for torch in, such as https://download.pytorch.org/whl/cpu where the default
-# index has only the CUDA build; that one works as well, it is only larger).
+# WORKERS (processes that run the fast tests), PYTEST_ARGS, TORCH_INDEX (an extra index to look for torch in, such as
+# https://download.pytorch.org/whl/cpu where the default index has only the CUDA build, which works too but is larger).
 
 VENV ?= .venv
 PYTHON ?= python3
 OUT ?= dist
+# One process for each CPU, but not more than four: each takes about 1 GB.
+WORKERS ?= logical --maxprocesses 4
 PYTEST_ARGS ?=
 TORCH_INDEX ?=
 
@@ -24,7 +26,7 @@ demo: $(VENV)/.installed
 	$(BIN)/levit-edge build --out $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 	$(if $(CI)$(SLOW),$(BIN)/python -m pytest -m slow $(PYTEST_ARGS),@echo "slow tests left out; SLOW=1 runs them")
 
 check: $(VENV)/.installed-dev

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ MakePhoto = Callable[..., Image.Image]
 Encode = Callable[..., bytes]
 Write = Callable[[Path, dict[str, bytes]], Path]
 SMALL = default_preprocessing(16)
+TIMEOUT_S = 300  # only so that a failure does not hang
 
 
 @pytest.fixture
@@ -68,10 +68,15 @@ def test_batches_hold_every_image_in_order(images: ImageSet, workers: int, batch
 
 
 def test_order_holds_when_the_first_image_is_the_slowest(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    second_is_done = threading.Event()
+
     def slow_first(data: bytes, name: str, preprocessing: Preprocessing) -> Pixels:
-        if name.endswith("00.png"):
-            time.sleep(0.05)
-        return image_pixels(data, name, preprocessing)
+        if name == "cat/00.png":
+            assert second_is_done.wait(TIMEOUT_S)
+        pixels = image_pixels(data, name, preprocessing)
+        if name == "cat/01.png":
+            second_is_done.set()
+        return pixels
 
     monkeypatch.setattr(calibration.loader, "image_pixels", slow_first)
     names = [batch.names[0] for batch in load(images, images.items, SMALL, workers=3)]
@@ -79,7 +84,7 @@ def test_order_holds_when_the_first_image_is_the_slowest(images: ImageSet, monke
 
 
 def test_both_workers_decode_at_once(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=TIMEOUT_S)
 
     def meet(data: bytes, name: str, preprocessing: Preprocessing) -> Pixels:
         meeting.wait()  # passes only while another thread is in here too
