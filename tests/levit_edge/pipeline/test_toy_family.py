@@ -29,9 +29,7 @@ def test_another_family_is_built_for_every_target(built: Built, tmp_path: Path) 
     checkpoint = TINY_VIT.random(VARIANT, LABELS)
     path, out = tmp_path / "tiny.safetensors", tmp_path / "dist"
     save_file(checkpoint.model.state_dict(), path)
-    report = build(
-        BuildOptions(model=str(path), calibration=built.images, samples=SAMPLES, out=out, runs=3, limit=6)
-    )
+    report = build(BuildOptions(model=str(path), calibration=built.images, samples=SAMPLES, out=out, runs=3, limit=6))
     assert (report.model.image_size, report.model.num_labels) == (IMAGE_SIZE, len(LABELS))
     assert report.model.sha256 == checkpoint.sha256
     for name in TARGETS:

@@ -86,4 +86,3 @@ def test_the_command_line_takes_its_name(
     assert asked == [(NAME,), tuple(TARGETS)]
     assert run(["build", "--target", "other", "--out", str(tmp_path)]) == 2
     assert f"valid: {', '.join(TARGETS)}" in capfd.readouterr().err
-
