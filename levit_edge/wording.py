@@ -29,7 +29,7 @@ def first_line(error: BaseException) -> str:
 
 
 def validation_reason(error: ValidationError) -> str:
-    """The first problem of a pydantic error in words: ``place: what is wrong with it``, or what is wrong with the JSON."""
+    """The first problem of a pydantic error in words: ``place: what is wrong``, or what is wrong with the JSON."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return f"is not JSON: {first['msg']}"

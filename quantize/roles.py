@@ -6,6 +6,8 @@ none and stays float.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import fx
 
@@ -156,12 +158,12 @@ def _layer_role(node: fx.Node) -> Role | None:
     return Role.VALUES if is_product or is_attention else Role.LAYER
 
 
-_SIMPLE = {
+_SIMPLE: dict[object, Role] = {
     aten.hardswish.default: Role.HARDSWISH,
     aten.softmax.int: Role.SOFTMAX,
     _ATTENTION: Role.CONTEXT,
 }
-_JUDGED = {
+_JUDGED: dict[object, Callable[[fx.Node], Role | None]] = {
     **dict.fromkeys(LAYERS, _layer_role),
     **dict.fromkeys(_PRODUCTS, _product_role),
     aten.add.Tensor: _add_role,

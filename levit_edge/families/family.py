@@ -13,11 +13,11 @@ from levit_edge.families.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Source:
-    """What was read of a checkpoint before its family is known.
+    """The content of a checkpoint, before its family is known.
 
-    ``name`` is what messages and reports call it; ``state`` the tensors by the file's own keys; ``config`` the content
-    of ``config.json`` (Hugging Face or timm) and ``processor`` that of ``preprocessor_config.json``, None where there
-    is no such file.
+    ``name`` is what messages and reports call it. ``state`` has the tensors by the file's own keys, ``config`` is the
+    content of ``config.json`` (Hugging Face or timm) and ``processor`` that of ``preprocessor_config.json``; None where
+    there is no such file.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Family:
     """One model family: a row of ``registry.py``.
 
     ``variants`` are the published names that ``--random-weights`` takes. ``recognises(keys, config)`` tells whether a
-    state dict with these keys, beside that ``config.json`` (empty where there is none), is of this family.
-    ``load(source, labels)`` builds the reference model and accounts for every tensor; it raises InputError for
-    anything that does not fit. ``random(variant, labels)`` is the same model with reproducible random weights.
+    state dict with these keys is of this family; ``config`` is the content of ``config.json``, empty where there is
+    none. ``load(source, labels)`` builds the reference model and accounts for every tensor; it raises InputError for
+    anything that does not fit. ``random(variant, labels)`` gives a published architecture reproducible random weights.
     ``adopt(module, labels)`` takes over a live module of the family's own classes, reference or fused, and gives None
     for any other module. ``fuse(model)`` gives the deployable module: float32 [B, C, H, W] -> logits [B, classes],
     with its own copy of the weights, in eval mode.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
+from quantize.statistics import Histogram
 from targets.registry import TARGETS
 from tests.programs import run
 
@@ -94,6 +96,7 @@ class Scene:
     program: ExportedProgram
     calibration: Tensor
     images: Tensor
+    histograms: Mapping[str, Histogram]
 
     @property
     def logits(self) -> NDArray[np.float32]:
@@ -108,11 +111,11 @@ def foreign() -> Scene:
         scale = parameter[0].numel() ** -0.5 if parameter.dim() > 1 and "position" not in name else 0.3
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale + ("norms" in name))
     images = torch.randn(24, 3, SIDE, SIDE, generator=generator)
-    return Scene(trace(model, images[:1]), images[:16], images[16:])
+    program, calibration = trace(model, images[:1]), images[:16]
+    return Scene(program, calibration, images[16:], calibrate(program, [calibration]))
 
 
 @cache
 def foreign_quantized(target: str, recipe: str = "int8") -> ExportedProgram:
     scene = foreign()
-    histograms = calibrate(scene.program, [scene.calibration])
-    return quantize(scene.program, scene.images[:1], RECIPES[recipe], TARGETS[target].scheme, histograms)
+    return quantize(scene.program, scene.images[:1], RECIPES[recipe], TARGETS[target].scheme, scene.histograms)

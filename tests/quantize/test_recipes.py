@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.gates.limits import TARGETS as GATED
-from levit_edge.gates.limits import default_thresholds
+from levit_edge.gates.limits import limits_for
 from quantize.recipes import RECIPES, Recipe, load_recipe
 from quantize.scheme import Role
 from targets.registry import TARGETS
@@ -32,11 +31,11 @@ def test_the_built_in_recipes() -> None:
     assert all(load_recipe(name) is recipe and recipe.base == name for name, recipe in RECIPES.items())
 
 
-def test_targets_and_recipes_are_known_to_the_gates() -> None:
-    assert set(TARGETS) == set(GATED)
+def test_every_recipe_has_limits_on_every_target_that_takes_it() -> None:
     for recipe in RECIPES.values():
-        for name in ("coreml",) if recipe.needs_float16 else TARGETS:
-            assert default_thresholds(recipe.base, name).max_size_ratio
+        for row in TARGETS.values():
+            if row.float16 or not recipe.needs_float16:
+                assert limits_for(recipe.base, row.limits)["max_size_ratio"] is not None, (recipe.name, row.name)
 
 
 def test_settings_are_json_and_complete() -> None:

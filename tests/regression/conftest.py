@@ -14,7 +14,8 @@ from levit_edge.devices import LOCAL, add_device, open_device
 from levit_edge.devices.qemu.emulator import EMULATOR, INSTALL_EMULATOR
 from levit_edge.devices.qemu.folder import CACHE_VARIABLE
 from levit_edge.errors import MissingComponentError
-from levit_edge.pipeline import BuildOptions, build
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.options import BuildOptions
 from levit_edge.report.schema import Report
 from tests.places import BASELINES
 

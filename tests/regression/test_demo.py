@@ -16,7 +16,8 @@ import pytest
 from levit_edge.gates.check import check
 from levit_edge.gates.whole_report import figures_of
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.pipeline import BuildOptions, build
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.options import BuildOptions
 from levit_edge.report.schema import Report
 from targets.registry import TARGETS
 from tests.regression.conftest import read_baseline

@@ -8,7 +8,8 @@ import pytest
 
 from levit_edge.families.labels import numbered_labels
 from levit_edge.families.levit.config import VARIANTS, variant_config
-from levit_edge.pipeline import BuildOptions, build
+from levit_edge.pipeline.build import build
+from levit_edge.pipeline.options import BuildOptions
 from targets.registry import TARGETS
 from tests.levit_edge.families.levit.levits import hf_model
 from tests.places import SHARED

@@ -63,8 +63,7 @@ def test_its_layers_are_those_of_the_program(toy: Path) -> None:
 
 
 def test_the_same_program_gives_the_same_bytes(toy: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again" / TOY.model_file  # of the same name, which torch writes into the file
-    again.parent.mkdir()
+    again = tmp_path / "again.toy"
     TOY.backend.lower(quantized("toy"), again, False)
     assert sha256_file(again) == sha256_file(toy)
 

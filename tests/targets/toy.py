@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ MOVES = (QUANTIZE, DEQUANTIZE, DEQUANTIZE_CHANNELS)
 
 def lower(program: ExportedProgram, path: Path, half: bool) -> None:
     """Save the program; ``half`` changes nothing, because torch computes it in float32."""
-    torch.export.save(program, path)
+    buffer = BytesIO()  # torch would write the name of a file into it
+    torch.export.save(program, buffer)
+    path.write_bytes(buffer.getvalue())
 
 
 class ToyRunner:
@@ -79,7 +82,8 @@ TOY = Target(
     builds_with=("torch", "torchao"),
     runs_with=("torch",),
     load_backend=lambda: Backend(lower=lower, load=load, contents=contents, tap=tap),
-    # A saved program keeps its weights in float beside the integer ones, so its size says nothing.
-    limits={"int8": {"max_size_ratio": 1.05}, "fp32": {"max_size_ratio": 1.05}},
+    # A saved program keeps its weights in float beside the integer ones, and torch runs each quantize operator on its
+    # own: the int8 file is neither smaller nor faster.
+    limits={"int8": {"max_size_ratio": 1.05, "min_speedup": 0.01}, "fp32": {"max_size_ratio": 1.05}},
     options={"kind": "toy"},
 )

@@ -166,7 +166,7 @@ def test_more_than_one_input_or_output_is_refused(end: str, package: Path) -> No
             function.block_specializations[function.opset].outputs.append("image")
 
     _edit(package, change)
-    assert f"the program has 2 {end}; one " in _refusal(package)
+    assert f"the program has 2 {end}; one" in _refusal(package)
 
 
 def test_a_batch_of_two_is_refused(tmp_path: Path) -> None:
