@@ -97,7 +97,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _complain(text: str) -> None:
-    """Print to standard error. Where that fails, because its reader has left, drop this and all later lines."""
+    """Print to standard error. If that fails, because nobody reads it, drop this line and all that follow."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:

@@ -65,7 +65,7 @@ def test_every_integer_gives_hardswish_within_one_step(
 @pytest.mark.parametrize(
     ("stored", "count"),
     [({Role.LAYER}, 6), ({Role.CONTEXT}, 3), ({Role.LAYER, Role.CONTEXT}, 9), ({Role.IMAGE}, 0)],
-    ids=str,
+    ids=["layers", "contexts", "layers and contexts", "images"],
 )
 def test_only_what_lies_between_stored_tensors_is_rewritten(stored: set[Role], count: int) -> None:
     module = micro().program.module()

@@ -102,7 +102,7 @@ def test_in_a_shell_a_reader_that_left_is_no_traceback(verb: str) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "levit_edge", verb]
-    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=60)
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=300)
     os.close(write)
     assert result.stderr == "" and result.returncode == (0 if verb == "doctor" else 141)
 
@@ -111,7 +111,7 @@ def test_in_a_shell_a_reader_that_left_is_no_traceback(verb: str) -> None:
 @pytest.mark.parametrize("arguments", ["doctor", "doctor --json", "--version", f"inspect {ROOT / 'absent'}"])
 def test_in_a_shell_closed_streams_change_no_exit_code(arguments: str, closed: str) -> None:
     command = f'"{sys.executable}" -m levit_edge {arguments} {closed}'
-    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
     fails = arguments.startswith("inspect")
     assert result.returncode == (2 if fails else 0)
     assert bool(result.stdout) is (not fails and ">&-" not in closed.replace("2>&-", ""))
