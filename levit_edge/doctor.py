@@ -14,7 +14,6 @@ from targets.registry import TARGETS
 from targets.target import Target
 
 DISTRIBUTION = "levit-edge"
-_SYSTEM_NAMES = {"Darwin": "macOS"}  # where people say something else than platform.system() does
 
 
 def examine(version: str, devices: Sequence[DoctorRow]) -> DoctorReport:
@@ -35,7 +34,7 @@ def _row(target: Target, limits: Mapping[str, SpecifierSet]) -> DoctorRow:
     notes = [", ".join(f"{package} is {packages[package] or 'missing'}" for package in wrong)]
     executes: Availability = "no" if set(wrong) & set(target.runs_with) else "yes"
     if target.executes_on and platform.system() not in target.executes_on:
-        executes = "needs " + " or ".join(_SYSTEM_NAMES.get(system, system) for system in target.executes_on)
+        executes = f"needs {target.executing_systems}"
         notes.append(target.elsewhere)
     return DoctorRow(
         name=target.name,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, and much that reads the reco
 Image = NDArray[np.float32]
 Logits = NDArray[np.float32]
 
+_SYSTEM_NAMES = {"Darwin": "macOS"}  # where people say something else than platform.system() does
+
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 
@@ -137,6 +139,11 @@ class Target:
     def backend(self) -> Backend:
         """The functions, which are imported now."""
         return self.load_backend()
+
+    @property
+    def executing_systems(self) -> str:
+        """Where it executes, as people call it: ``macOS``; empty for everywhere."""
+        return " or ".join(_SYSTEM_NAMES.get(system, system) for system in self.executes_on)
 
     def versions(self) -> dict[str, str]:
         """Installed versions of torch, torchao and all that builds and runs the target."""

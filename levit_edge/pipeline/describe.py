@@ -145,7 +145,7 @@ def _simulation_warning(job: Job, lowered: Lowered) -> tuple[str, ...]:
     text = (
         f"this machine cannot execute it: the figures are those of the shipped {target.model_file}, interpreted "
         f"operator by operator{half} ({runner.runtime}), whose time is no latency; "
-        f"`levit-edge eval` on {' or '.join(target.executes_on)} executes it"
+        f"`levit-edge eval` on {target.executing_systems} executes it"
     )
     return (text,)
 
