@@ -3,7 +3,7 @@
 from calibration.dataset import ImageItem, ImageSet, open_dataset
 from calibration.decoding import BadImageError, decode
 from calibration.loader import UNKNOWN_CLASS, Batch, Loader, image_pixels, load
-from calibration.modes import to_rgb
+from calibration.pixel_modes import to_rgb
 from calibration.preprocess import check_size, normalize, to_pixels
 from calibration.sampling import calibration_hash, remainder, sample
 

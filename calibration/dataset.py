@@ -10,8 +10,8 @@ from types import TracebackType
 
 from calibration.classes import class_indices
 from calibration.decoding import BadImageError
+from calibration.file_stores import READ_ERRORS, Store, open_store
 from calibration.layout import read_layout
-from calibration.stores import READ_ERRORS, Store, open_store
 from levit_edge.errors import InputError
 from levit_edge.wording import listed
 

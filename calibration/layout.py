@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calibration.classes import class_indices
-from calibration.names import IMAGE_SUFFIXES, LABELS_FILE, is_ignored, is_image, is_note
-from calibration.stores import READ_ERRORS, Store
+from calibration.file_names import IMAGE_SUFFIXES, LABELS_FILE, is_ignored, is_image, is_note
+from calibration.file_stores import READ_ERRORS, Store
 from levit_edge.errors import InputError
 from levit_edge.wording import listed, printable
 

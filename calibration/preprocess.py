@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from calibration.decoding import check_area
-from calibration.modes import to_channels
+from calibration.pixel_modes import to_channels
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
 

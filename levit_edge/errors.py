@@ -1,4 +1,7 @@
-"""The failures a user can meet; each class carries the exit code that the command line returns for it."""
+"""The failures a user can meet; each class carries the exit code that the command line returns for it.
+
+The exit codes of signals are in ``cli/entry.py``, those of failed gates in ``cli/verb.py``.
+"""
 
 
 class LevitEdgeError(Exception):

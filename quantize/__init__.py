@@ -1,0 +1,1 @@
+"""Post-training quantization: recipes, the roles of tensors, statistics, ranges, and the one quantizer."""

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from levit_edge.cli.console import emit, emit_json
+from levit_edge.cli.quiet_stdout import working
 from levit_edge.cli.verb import DONE, JSON, epilog
-from levit_edge.cli.working import working
 from levit_edge.devices import add_device, add_help, addable, remove_device
 from levit_edge.report.answers import AddedDevice
 

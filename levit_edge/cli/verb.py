@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from rich.console import RenderableType
 
 from levit_edge.cli.console import emit, emit_json
-from levit_edge.cli.working import working
+from levit_edge.cli.quiet_stdout import working
 from levit_edge.pipeline.options import Option, options_of
 from levit_edge.progress import Progress
 

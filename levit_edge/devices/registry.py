@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from levit_edge.devices.device import LOCAL, Device
 from levit_edge.devices.local import LocalDevice
-from levit_edge.devices.qemu import kind as qemu
 from levit_edge.devices.qemu import machine
+from levit_edge.devices.qemu import registration as qemu
 from levit_edge.devices.qemu.folder import NAME as QEMU
 from levit_edge.errors import InputError
 from levit_edge.progress import QUIET, Progress

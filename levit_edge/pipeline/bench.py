@@ -6,9 +6,11 @@ from levit_edge.bundle.golden import read_golden
 from levit_edge.bundle.manifest import Bundle
 from levit_edge.devices import Device, open_device, runtimes
 from levit_edge.errors import InputError
+from levit_edge.metrics.instructions import COUNTED_RUNS
+from levit_edge.metrics.latency import TIMED_RUNS
 from levit_edge.pipeline.bundles import open_verified
-from levit_edge.pipeline.on_device import COUNTED_RUNS, BundleFiles, count_on, time_on
-from levit_edge.pipeline.options import TIMED_RUNS, BenchOptions
+from levit_edge.pipeline.on_device import BundleFiles, count_on, time_on
+from levit_edge.pipeline.options import BenchOptions
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import BenchResult, BenchRow
 

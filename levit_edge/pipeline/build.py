@@ -7,11 +7,11 @@ from levit_edge.bundle.publish import staged_outputs
 from levit_edge.pipeline.calibrate import calibrate
 from levit_edge.pipeline.describe import describe_bundle, make_report
 from levit_edge.pipeline.images import open_images
-from levit_edge.pipeline.job import Job, make_plan
 from levit_edge.pipeline.load import load
 from levit_edge.pipeline.lower import lower
 from levit_edge.pipeline.measure import measure
 from levit_edge.pipeline.options import BuildOptions
+from levit_edge.pipeline.plan import Job, make_plan
 from levit_edge.pipeline.verify import examples, one_torch_thread, verify
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.markdown import render_markdown

@@ -12,7 +12,7 @@ from calibration import calibration_hash
 from levit_edge.bundle.manifest import CalibrationInfo
 from levit_edge.errors import InputError
 from levit_edge.pipeline.images import Selection
-from levit_edge.pipeline.job import Job
+from levit_edge.pipeline.plan import Job
 from quantize.flow import calibrate as gather
 from quantize.statistics import Histogram
 

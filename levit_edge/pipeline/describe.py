@@ -13,14 +13,14 @@ from calibration import normalize
 from levit_edge.bundle.files import size_bytes
 from levit_edge.bundle.golden import write_golden
 from levit_edge.bundle.manifest import MANIFEST_NAME, Manifest, RecipeInfo, TensorSpec, write_manifest
-from levit_edge.gates.check import check
+from levit_edge.gates.check_bundle import check
 from levit_edge.gates.gate import Figures
 from levit_edge.pipeline.calibrate import Calibrated
-from levit_edge.pipeline.departures import departures
-from levit_edge.pipeline.job import Job
+from levit_edge.pipeline.departure_warnings import departures
 from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.lower import Lowered
 from levit_edge.pipeline.measure import Measured
+from levit_edge.pipeline.plan import Job
 from levit_edge.pipeline.verify import Examples
 from levit_edge.report.schema import Calibration, Delegation, Host, Model, Report, TargetReport
 from levit_edge.wording import listed

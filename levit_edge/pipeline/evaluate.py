@@ -12,9 +12,9 @@ from levit_edge.bundle.manifest import Bundle
 from levit_edge.demo import EVALUATION_FOLDER, demo_archive, is_demo
 from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
-from levit_edge.gates.check import check
+from levit_edge.gates.check_bundle import check
 from levit_edge.gates.gate import Figures
-from levit_edge.gates.limits import limits_for
+from levit_edge.gates.resolve_limits import limits_for
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.closeness import Closeness, ClosenessMeter
 from levit_edge.pipeline.bundles import open_verified

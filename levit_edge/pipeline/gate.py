@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from levit_edge.bundle.files import write_text
+from levit_edge.gates.check_report import check_report
 from levit_edge.gates.junit import to_junit
-from levit_edge.gates.limits import limits_for, load_limits
-from levit_edge.gates.whole_report import check_report
+from levit_edge.gates.resolve_limits import limits_for, load_limits
 from levit_edge.pipeline.options import GateOptions
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import GateCheck

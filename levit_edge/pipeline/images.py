@@ -20,6 +20,8 @@ from levit_edge.wording import listed
 
 BATCH = 8
 DECODERS = 2
+COMPARED_IMAGES = 200  # on which programs, files and devices are compared; the accuracy covers all images
+VERIFIED_IMAGES = 16  # on which each model file is compared with its program before anything else
 HELD_OUT_LIMIT = 1000  # of the images that calibration left over; a data set given for evaluation is used whole
 
 
@@ -51,7 +53,7 @@ class Selection:
         with closing(iter(loader)) as batches:
             return next(batches)
 
-    def spread(self, count: int) -> frozenset[str]:
+    def compared(self, count: int = COMPARED_IMAGES) -> frozenset[str]:
         """The names of ``count`` images at equal distances, of all if there are fewer."""
         if count >= len(self.items):
             return frozenset(item.name for item in self.items)
@@ -65,7 +67,7 @@ class Images:
     calibration: Selection | None
     evaluation: Selection | None
 
-    def for_verification(self, count: int, subject: Subject) -> tuple[str, Batch]:
+    def for_verification(self, subject: Subject, count: int = VERIFIED_IMAGES) -> tuple[str, Batch]:
         """(source, ``count`` images) to compare numbers on: of the evaluation, else of the calibration, else noise."""
         selection = self.evaluation or self.calibration
         if selection is None:

@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 
 from levit_edge.bundle.manifest import PROGRAM_NAME
 from levit_edge.pipeline.calibrate import Calibrated
-from levit_edge.pipeline.job import Job
+from levit_edge.pipeline.plan import Job
 from quantize.flow import quantize
 from targets.program.run import ProgramRunner
 from targets.target import Runner, Target

@@ -13,15 +13,15 @@ from levit_edge.devices import Device, runtimes
 from levit_edge.devices.local import time_runners
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.agreement import Agreement, Participant
-from levit_edge.pipeline.job import Job
+from levit_edge.metrics.instructions import COUNTED_RUNS
+from levit_edge.pipeline.answer_images import Answers, Cast, Local, Remote, answer_all
 from levit_edge.pipeline.lower import Lowered
-from levit_edge.pipeline.on_device import COUNTED_RUNS, BundleFiles, count_on, latency_of, time_on
-from levit_edge.pipeline.one_pass import Answers, Cast, Local, Remote, answer_all
+from levit_edge.pipeline.on_device import BundleFiles, count_on, latency_of, time_on
+from levit_edge.pipeline.plan import Job
 from levit_edge.pipeline.verify import Examples, run_floats
 from levit_edge.report.schema import DeviceFigures, Latency
 from targets.target import Image
 
-COMPARED_IMAGES = 200  # on which programs, files and devices are compared; the accuracy covers all images
 FLOAT = "torch float"
 
 
@@ -60,7 +60,7 @@ def _answers(job: Job, built: Sequence[Lowered], there: Sequence[Lowered], shown
     if selection is None:
         return answer_all([shown.batch], cast, shown.source, None)
     batches = selection.batches(job.progress, "evaluate")
-    return answer_all(batches, cast, selection.source, selection.spread(COMPARED_IMAGES))
+    return answer_all(batches, cast, selection.source, selection.compared())
 
 
 def _cast(job: Job, built: Sequence[Lowered], there: Sequence[Lowered]) -> Cast:

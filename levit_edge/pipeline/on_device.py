@@ -11,8 +11,6 @@ from levit_edge.metrics.latency import paired_speedup
 from levit_edge.report.schema import Latency
 from targets.target import Image
 
-COUNTED_RUNS = 5
-
 
 @dataclass(frozen=True)
 class BundleFiles:

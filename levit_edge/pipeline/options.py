@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from levit_edge.devices import LOCAL, device_help
 from levit_edge.errors import InputError
+from levit_edge.metrics.instructions import COUNTED_RUNS
+from levit_edge.metrics.latency import TIMED_RUNS
 from targets.registry import TARGETS, target
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ else:
     Module = Any
 
 ALL_TARGETS = "all"
-TIMED_RUNS = 60
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class BenchOptions(_Checked):
             "Timed rounds, or counted inferences on a device that counts.",
             metavar="N",
             minimum=1,
-            default_text="60 or 5",
+            default_text=f"{TIMED_RUNS} or {COUNTED_RUNS}",
         ),
     ] = None
 

@@ -11,12 +11,11 @@ import torch
 from calibration import Batch
 from levit_edge.errors import LevitEdgeError
 from levit_edge.metrics.sqnr import sqnr_db
-from levit_edge.pipeline.job import Job
 from levit_edge.pipeline.lower import Lowered
+from levit_edge.pipeline.plan import Job
 from targets.program.run import ProgramRunner
 from targets.target import Image, Logits, run_batch
 
-IMAGES = 16
 # Least SQNR in dB of a model file against its program. Float32 files reach 100 dB and more on trained weights and lose
 # half of it where random weights amplify rounding; float16 keeps 11 bits; an integer runtime may round ties otherwise.
 # A missing bias or a wrong scale costs far more than any of them.
@@ -38,7 +37,7 @@ class Examples:
 
 def examples(job: Job) -> Examples:
     """The images and what the float program answers to them, computed once for all targets."""
-    source, batch = job.images.for_verification(IMAGES, job.subject)
+    source, batch = job.images.for_verification(job.subject)
     return Examples(source, batch, ProgramRunner(job.subject.program).batch(batch.inputs))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.gates.limits import limits_for
+from levit_edge.gates.resolve_limits import limits_for
 from quantize.recipes import RECIPES, Recipe, load_recipe
 from quantize.scheme import Role
 from targets.registry import TARGETS

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from levit_edge.gates.check import check
-from levit_edge.gates.whole_report import figures_of
+from levit_edge.gates.check_bundle import check
+from levit_edge.gates.check_report import figures_of
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.options import BuildOptions

@@ -13,11 +13,11 @@ import numpy as np
 
 from levit_edge.bundle.files import clear_os_errors
 from levit_edge.devices.device import Count, Timing
-from levit_edge.devices.qemu.blocks import count_of
 from levit_edge.devices.qemu.cpus import CPUS, Cpu
 from levit_edge.devices.qemu.emulator import Plan, run_guests
 from levit_edge.devices.qemu.folder import NAME
 from levit_edge.devices.qemu.machine import counting_plugin, site_folders, versions
+from levit_edge.devices.qemu.read_counts import count_of
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import Progress
 from targets.registry import TARGETS

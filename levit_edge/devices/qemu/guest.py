@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MARK = 0x4C564954  # also in count.c
+MARK = 0x4C564954  # also in counting_plugin.c
 WARMUP = 2
 
 Run = Callable[[Any], Any]  # float32 [1, C, H, W] -> [1, classes]

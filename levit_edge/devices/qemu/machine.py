@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from levit_edge.bundle.files import clear_os_errors
 from levit_edge.devices.qemu import debian, wheels
+from levit_edge.devices.qemu.counting_plugin import ensure_plugin
 from levit_edge.devices.qemu.cpus import CPUS, DEFAULT_CPU, cpu_model, write_prefix
 from levit_edge.devices.qemu.emulator import find_emulator, guest_command, guest_environment
 from levit_edge.devices.qemu.folder import (
@@ -25,7 +26,6 @@ from levit_edge.devices.qemu.folder import (
     read_part,
     size_on_disk,
 )
-from levit_edge.devices.qemu.plugin import ensure_plugin
 from levit_edge.errors import LevitEdgeError, MissingComponentError
 from levit_edge.progress import QUIET, Progress
 

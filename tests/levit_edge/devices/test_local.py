@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from levit_edge.devices import Device, local, open_device, time_runners
-from levit_edge.devices.local import WARMUP_ROUNDS, LocalDevice
+from levit_edge.devices.local import LocalDevice
 from levit_edge.errors import InputError, MissingComponentError
+from levit_edge.metrics.latency import WARMUP_ROUNDS
 from levit_edge.progress import QUIET
 from targets.registry import TARGETS
 from targets.target import Image, Logits

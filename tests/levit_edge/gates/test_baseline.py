@@ -9,9 +9,9 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.gates.baseline import Tolerances, compare_to_baseline
-from levit_edge.gates.check import check
+from levit_edge.gates.check_bundle import check
+from levit_edge.gates.check_report import figures_of
 from levit_edge.gates.junit import to_junit
-from levit_edge.gates.whole_report import figures_of
 from levit_edge.report.schema import Delegation, GateResult
 from tests.levit_edge.report import reports
 

@@ -9,11 +9,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from levit_edge.errors import InputError
+from levit_edge.gates.check_report import check_report
 from levit_edge.gates.gate import BASES, Figures, Gate, Percent, at_most
 from levit_edge.gates.junit import to_junit
-from levit_edge.gates.limits import default_limits, limits_for, load_limits
 from levit_edge.gates.registry import GATES
-from levit_edge.gates.whole_report import check_report
+from levit_edge.gates.resolve_limits import default_limits, limits_for, load_limits
 from levit_edge.report.markdown import render_markdown
 from levit_edge.report.schema import GateResult
 from tests.levit_edge.report import reports

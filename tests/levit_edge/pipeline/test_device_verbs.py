@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
+from levit_edge.metrics.instructions import COUNTED_RUNS
 from levit_edge.pipeline.bench import bench
 from levit_edge.pipeline.evaluate import evaluate
-from levit_edge.pipeline.on_device import COUNTED_RUNS
 from levit_edge.pipeline.options import BenchOptions, EvaluateOptions
 from tests.levit_edge.pipeline.conftest import Built
 from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, turned

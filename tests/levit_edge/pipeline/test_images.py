@@ -28,16 +28,16 @@ def _selection(folder: Path, images: ImageSet, *, skip_bad: bool = False) -> Sel
 def test_a_few_images_lie_at_equal_distances(drawn: Path) -> None:
     with open_dataset(drawn, CLASSES) as images:
         selection = _selection(drawn, images)
-        assert selection.spread(3) == {"cat/0.png", "dog/0.png", "owl/0.png"}
+        assert selection.compared(3) == {"cat/0.png", "dog/0.png", "owl/0.png"}
         names = [item.name for item in images.items]
-        positions = sorted(names.index(name) for name in selection.spread(7))
+        positions = sorted(names.index(name) for name in selection.compared(7))
     assert set(np.diff(positions)) <= {2, 3} and len(positions) == 7
 
 
 def test_fewer_images_than_asked_for_are_all_taken(drawn: Path) -> None:
     with open_dataset(drawn, CLASSES) as images:
         selection = _selection(drawn, images)
-        assert len(selection.spread(200)) == ALL_IMAGES
+        assert len(selection.compared(200)) == ALL_IMAGES
         assert selection.first(200).inputs.shape == (ALL_IMAGES, 3, 64, 64)
 
 

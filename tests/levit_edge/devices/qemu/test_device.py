@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from levit_edge.devices.qemu import device
+from levit_edge.devices.qemu.counting_plugin import SOURCE
 from levit_edge.devices.qemu.cpus import cpu_model
 from levit_edge.devices.qemu.device import MAX_COUNTED_RUNS, EmulatedDevice
-from levit_edge.devices.qemu.plugin import SOURCE
 from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.progress import QUIET
 from targets.registry import TARGETS

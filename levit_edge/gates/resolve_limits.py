@@ -1,4 +1,7 @@
-"""The limits that a bundle must keep: the defaults of its recipe and target, overridable from a TOML file."""
+"""Which limits hold for a bundle: those of the gates, changed by its target, changed by a TOML file.
+
+The numbers themselves stand in the file of each gate and in the record of each target.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from levit_edge.devices.qemu.blocks import Block, Region, count_of, kernels, parse_blocks, parse_maps
+from levit_edge.devices.qemu.read_counts import Block, Region, count_of, kernels, parse_blocks, parse_maps
 from levit_edge.errors import LevitEdgeError
 
 MAPS = """\

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
-from calibration.names import archive_name
+from calibration.file_names import archive_name
 from levit_edge.errors import InputError
 from levit_edge.wording import printable
 

@@ -12,7 +12,7 @@ import pytest
 from calibration import Batch
 from levit_edge.errors import LevitEdgeError
 from levit_edge.metrics.agreement import Participant
-from levit_edge.pipeline.one_pass import Answers, Cast, Local, Remote, answer_all
+from levit_edge.pipeline.answer_images import Answers, Cast, Local, Remote, answer_all
 from targets.target import Image, Logits
 
 CLASSES = 4

@@ -13,7 +13,7 @@ from levit_edge.devices.qemu.emulator import plugin_option
 from levit_edge.devices.qemu.folder import machine_folder
 from levit_edge.errors import MissingComponentError
 
-SOURCE = Path(__file__).with_name("count.c")
+SOURCE = Path(__file__).with_name("counting_plugin.c")
 COMPILERS = ("cc", "gcc", "clang")
 INSTALL_COMPILER = "sudo apt-get install gcc libc6-dev"
 # QEMU refuses a plugin built for an interface version that it does not know; the plugin uses what all of these have.

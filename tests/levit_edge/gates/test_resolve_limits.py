@@ -8,7 +8,7 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.gates.gate import BASES
-from levit_edge.gates.limits import default_limits, limits_for, load_limits
+from levit_edge.gates.resolve_limits import default_limits, limits_for, load_limits
 
 TARGETS = ("executorch", "coreml", "onnx")
 OF_TARGET = {"int8": {"max_size_ratio": 0.29}}

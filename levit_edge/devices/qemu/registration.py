@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError
 
 from levit_edge.devices.device import Device
-from levit_edge.devices.qemu import debian, machine, plugin
+from levit_edge.devices.qemu import counting_plugin as plugin
+from levit_edge.devices.qemu import debian, machine
 from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_model, cpu_names
 from levit_edge.devices.qemu.device import EmulatedDevice
 from levit_edge.devices.qemu.emulator import find_emulator

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from levit_edge.gates.gate import Figures
-from levit_edge.gates.limits import Limits
 from levit_edge.gates.registry import GATES
+from levit_edge.gates.resolve_limits import Limits
 from levit_edge.report.schema import GateResult
 
 

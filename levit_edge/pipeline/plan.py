@@ -8,7 +8,7 @@ from pathlib import Path
 
 from levit_edge.devices import LOCAL, Device, open_device, runtimes
 from levit_edge.errors import InputError
-from levit_edge.gates.limits import Limits, limits_for, load_limits
+from levit_edge.gates.resolve_limits import Limits, limits_for, load_limits
 from levit_edge.pipeline.images import Images
 from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.options import BuildOptions

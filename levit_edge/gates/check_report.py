@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from levit_edge.errors import InputError
 from levit_edge.gates.baseline import compare_to_baseline
-from levit_edge.gates.check import check
+from levit_edge.gates.check_bundle import check
 from levit_edge.gates.gate import Figures
-from levit_edge.gates.limits import Limits
+from levit_edge.gates.resolve_limits import Limits
 from levit_edge.report.schema import GateResult, Report, TargetReport
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from levit_edge.gates.check import check
+from levit_edge.gates.check_bundle import check
+from levit_edge.gates.check_report import figures_of
 from levit_edge.gates.gate import Figures
-from levit_edge.gates.limits import Limits, default_limits
-from levit_edge.gates.whole_report import figures_of
+from levit_edge.gates.resolve_limits import Limits, default_limits
 from levit_edge.report.schema import GateResult
 from tests.levit_edge.report import reports
 

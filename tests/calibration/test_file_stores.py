@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import calibration.stores
+import calibration.file_stores
 from calibration import BadImageError, ImageSet, open_dataset
-from calibration.names import archive_name
+from calibration.file_names import archive_name
 from levit_edge.errors import InputError
 
 Write = Callable[[Path, dict[str, bytes]], Path]
@@ -95,7 +95,7 @@ def test_an_entry_that_occurs_twice_is_refused(tmp_path: Path, suffix: str) -> N
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
 def test_an_archive_bomb_is_refused_unread(tmp_path: Path, write: Write, suffix: str) -> None:
-    path = write(tmp_path / f"a{suffix}", {"1.bmp": bytes(calibration.stores.EXPANSION_FLOOR_BYTES + 2**20)})
+    path = write(tmp_path / f"a{suffix}", {"1.bmp": bytes(calibration.file_stores.EXPANSION_FLOOR_BYTES + 2**20)})
     assert path.stat().st_size < 2**20
     _refused(path, "archive bomb")
 
@@ -113,7 +113,7 @@ def test_each_limit(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, suffix: str, limit: str, value: int, message: str
 ) -> None:
     path = write(tmp_path / f"a{suffix}", {"1.png": bytes(10), "2.png": bytes(10)})
-    monkeypatch.setattr(calibration.stores, limit, value)
+    monkeypatch.setattr(calibration.file_stores, limit, value)
     _refused(path, message)
 
 
@@ -121,13 +121,13 @@ def test_a_compressed_tar_past_the_total_limit_is_refused(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.tar.gz", {"1.png": bytes(10)})
-    monkeypatch.setattr(calibration.stores, "MAX_TOTAL_BYTES", 100)
+    monkeypatch.setattr(calibration.file_stores, "MAX_TOTAL_BYTES", 100)
     _refused(path, "expands past 10240 bytes")
 
 
 def test_a_folder_with_too_many_files_is_refused(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "d", {"1.png": b"x", "2.png": b"x"})
-    monkeypatch.setattr(calibration.stores, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(calibration.file_stores, "MAX_ENTRIES", 1)
     _refused(tmp_path / "d", "more than 1 files")
 
 
@@ -214,7 +214,7 @@ def test_a_dangling_link_is_named(tmp_path: Path) -> None:
 
 
 def test_a_huge_file_in_a_folder_is_named(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration.stores, "MAX_ENTRY_BYTES", 9)
+    monkeypatch.setattr(calibration.file_stores, "MAX_ENTRY_BYTES", 9)
     with open_dataset(write(tmp_path / "d", {"1.png": bytes(10)})) as images, pytest.raises(BadImageError, match="9"):
         images.read(images.items[0])
 
