@@ -102,7 +102,9 @@ def test_in_a_shell_a_reader_that_left_is_no_traceback(verb: str) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "levit_edge", verb]
-    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=300)
+    result = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=300
+    )
     os.close(write)
     assert result.stderr == "" and result.returncode == (0 if verb == "doctor" else 141)
 
