@@ -16,6 +16,7 @@ _ARITHMETIC = (
     ("sdot", 0xBF40F400, 0x0F00F000),  # USDOT, SUDOT
     ("smmla", 0xDFE0F400, 0x4E80A400),  # SMMLA, UMMLA, USMMLA
     ("fmla", 0xBF20FC00, 0x0E20CC00),  # FMLA, FMLS
+    ("fmla", 0xBF60FC00, 0x0E400C00),  # FMLA, FMLS in half precision
     ("fmla", 0xBF00B400, 0x0F001000),
     ("fmla", 0xFF000000, 0x1F000000),  # FMADD and its kin, scalar
     ("smlal", 0x9F20FC00, 0x0E208000),  # SMLAL, UMLAL

@@ -11,12 +11,10 @@ from safetensors.torch import save_file
 from levit_edge.bundle.golden import read_golden
 from levit_edge.families.registry import FAMILIES
 from levit_edge.pipeline.build import build
-from levit_edge.pipeline.inspect import inspect
-from levit_edge.pipeline.options import BuildOptions, InspectOptions
-from levit_edge.report.divergence import Divergence
+from levit_edge.pipeline.options import BuildOptions
 from targets.registry import TARGETS
 from tests.levit_edge.families.tiny_vit import IMAGE_SIZE, LABELS, TINY_VIT, VARIANT
-from tests.levit_edge.pipeline.conftest import SAMPLES, Built
+from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, Built
 
 
 @pytest.fixture(autouse=True)
@@ -25,21 +23,33 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_family_is_built_for_every_target(built: Built, tmp_path: Path) -> None:
-    """Position embedding, LayerNorm, GELU and a layer without bias: each is annotated rightly or stays float."""
+    """Position embedding, LayerNorm, GELU and a layer without bias: each is annotated rightly or stays float.
+
+    It is judged on the images that calibrated it, so that only rounding is left: 37 dB on each target. An activation
+    that was clipped wrongly, or a scale that belongs to another tensor, costs far more than the 7 dB to the bound.
+    """
     checkpoint = TINY_VIT.random(VARIANT, LABELS)
-    path, out = tmp_path / "tiny.safetensors", tmp_path / "dist"
+    path, labels, out = tmp_path / "tiny.safetensors", tmp_path / "labels.txt", tmp_path / "dist"
     save_file(checkpoint.model.state_dict(), path)
-    report = build(BuildOptions(model=str(path), calibration=built.images, samples=SAMPLES, out=out, runs=3, limit=6))
+    labels.write_text("\n".join(LABELS))
+    options = BuildOptions(
+        model=str(path),
+        labels=labels,
+        calibration=built.images,
+        samples=len(CLASSES) * PER_CLASS,
+        eval_data=built.images,
+        out=out,
+        runs=3,
+    )
+    report = build(options)
     assert (report.model.image_size, report.model.num_labels) == (IMAGE_SIZE, len(LABELS))
     assert report.model.sha256 == checkpoint.sha256
     for name in TARGETS:
         entry = report.targets[name]
         assert entry.accuracy is not None and entry.accuracy.sqnr_db is not None
-        assert entry.accuracy.sqnr_db > 25, name
+        assert entry.accuracy.sqnr_db > 30, name
         assert entry.delegation is not None and entry.delegation.int8_ops > 0
         golden = read_golden(out / name)
         with torch.no_grad():
             expected = checkpoint.model(torch.from_numpy(golden.inputs)).numpy()
         assert abs(expected - golden.logits).max() < 0.1 * (expected.max() - expected.min()), name
-        found = inspect(InspectOptions(out / name, diverge=built.images / "cat" / "0.png"))
-        assert isinstance(found, Divergence) and found.first is None, name

@@ -54,9 +54,12 @@ def _device() -> EmulatedDevice:
 
 
 def _waits(mark: Path) -> str:
-    """A guest that has to be ended: left alone, it makes ``mark`` after a long while. No test looks at the clock."""
+    """A guest that has to be ended: left alone, it makes ``mark`` after a long while. No test looks at the clock.
+
+    It is a Python of this machine, which would look for its library in the guest's PYTHONHOME.
+    """
     program = f"import pathlib, time; time.sleep(600); pathlib.Path({str(mark)!r}).touch()"
-    return f'echo done 0; exec {sys.executable} -S -c "{program}"\n'
+    return f'echo done 0; exec env -u PYTHONHOME {sys.executable} -S -c "{program}"\n'
 
 
 @pytest.mark.parametrize("name", ["onnx", "executorch"])

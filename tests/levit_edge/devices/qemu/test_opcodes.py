@@ -46,6 +46,7 @@ WORDS = st.builds(
 @example(0x4F82E020)  # sdot v0.4s, v1.16b, v2.4b[0]
 @example(0x4E22CC20)  # fmla v0.4s, v1.4s, v2.4s
 @example(0x4F821020)  # fmla v0.4s, v1.4s, v2.s[0]
+@example(0x0E5E0C00)  # fmla v0.4h, v0.4h, v30.4h
 @example(0x0E228020)  # smlal v0.8h, v1.8b, v2.8b
 @example(0x4E829400)  # sdot
 @example(0x4E82A420)  # smmla
