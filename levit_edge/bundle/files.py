@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from levit_edge.errors import InputError
 from levit_edge.wording import validation_reason
 
+MANIFEST_NAME = "manifest.json"  # what makes a folder a bundle
+
 _READ_BYTES = 1 << 20
 
 # What the user can do about each disk error. Any other error is a bug, and keeps its traceback.

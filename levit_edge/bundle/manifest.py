@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from levit_edge.bundle.files import (
+    MANIFEST_NAME,
     clear_os_errors,
     files_below,
     json_text,
@@ -16,14 +17,13 @@ from levit_edge.bundle.files import (
     sha256_file,
     write_text,
 )
-from levit_edge.bundle.publish import BUNDLE_MARKER, settle
+from levit_edge.bundle.publish import settle
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
 from levit_edge.record import Record
 from levit_edge.wording import listed
 
 SCHEMA_VERSION: Literal[1] = 1
-MANIFEST_NAME = BUNDLE_MARKER
 PROGRAM_NAME = "program.pt2"  # the quantized program in torch that the model file was lowered from
 OPTIONAL = ".pt2"  # files that the device does not need, so a bundle may come without them
 

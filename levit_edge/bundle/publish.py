@@ -19,11 +19,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from levit_edge.bundle import journal
-from levit_edge.bundle.files import clear_os_errors, fsync_path
+from levit_edge.bundle.files import MANIFEST_NAME, clear_os_errors, fsync_path
 from levit_edge.errors import InputError
 
 LOCK_NAME = ".levit-edge.lock"
-BUNDLE_MARKER = "manifest.json"
 _STAGING = ".levit-tmp-"
 _ASIDE = ".levit-old-"
 _PUBLISHING_S = 10.0  # how long a reader waits for a build that publishes right now, which takes milliseconds
@@ -104,9 +103,9 @@ def check_replaceable(target: Path) -> None:
     """
     if target.is_symlink():
         raise InputError(f"{target} is a link; a build replaces folders only: remove it or choose another --out")
-    if not target.exists() or (target.is_dir() and ((target / BUNDLE_MARKER).is_file() or not any(target.iterdir()))):
+    if not target.exists() or (target.is_dir() and ((target / MANIFEST_NAME).is_file() or not any(target.iterdir()))):
         return
-    kind = f"a folder without {BUNDLE_MARKER}, so not a bundle" if target.is_dir() else "a file"
+    kind = f"a folder without {MANIFEST_NAME}, so not a bundle" if target.is_dir() else "a file"
     raise InputError(f"{target} is {kind}; it is left alone: move it away or choose another --out")
 
 

@@ -190,3 +190,41 @@ def test_when_the_way_back_fails_too_the_next_reader_completes_the_build(way: st
             pass
         assert_settled(out, builds)
     assert unfinished > 5
+
+
+def _stopped_in_the_middle(out: Path, at: int) -> None:
+    """A publication that ends after some of its steps, with nothing undone: as a kill leaves it."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        _publish(out, "exchange" if "exchange" in WAYS else "step-aside", Steps(at, kill, always=True))
+
+
+@pytest.mark.parametrize("at", range(3, 14))
+def test_a_copy_of_an_unfinished_publication_is_settled_as_well(at: int, tmp_path: Path, builds: Any) -> None:
+    """A copy has other inodes; only the content tells old from new."""
+    out = earlier_build(tmp_path / "dist")
+    _stopped_in_the_middle(out, at)
+    copy = Path(shutil.copytree(out, tmp_path / "copy"))
+    shutil.rmtree(out)
+    settle(copy)
+    assert {name: text for name, text in visible(copy).items() if name != "notes.txt"} in [
+        {name: text for name, text in files.items() if name != "notes.txt" and not name.startswith(".")}
+        for files in builds.values()
+    ]
+
+
+@pytest.mark.parametrize("lost", ["levit-old", "levit-tmp"])
+def test_a_hidden_folder_that_somebody_removed_does_not_block_the_folder(lost: str, tmp_path: Path) -> None:
+    out = earlier_build(tmp_path / "dist")
+    _stopped_in_the_middle(out, 6)
+    for folder in out.glob(f".*{lost}*/"):
+        shutil.rmtree(folder)
+    settle(out)
+    assert not (out / JOURNAL_NAME).exists()
+    assert {path.read_text() for path in out.rglob("manifest.json")} in ({"new"}, {"old"})
