@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from targets.target import Runner
+from targets.runner import Runner
 
 Family = Literal["onnxruntime", "executorch", "openvino"]
 Precision = Literal["float32", "int8"]

@@ -27,7 +27,7 @@ from levit_edge.pipeline.load import load
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET
-from targets.target import Image
+from targets.runner import Image
 
 PAGE = "INSTRUCTIONS.md"
 MILLION = 1e6

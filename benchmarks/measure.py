@@ -11,8 +11,9 @@ from benchmarks.entry import Entry
 from benchmarks.stock import Published
 from calibration import Batch
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
-from levit_edge.metrics.latency import WARMUP_ROUNDS, LatencyStats, Speedup, measure, paired_speedup
-from targets.target import Image, run_batch
+from levit_edge.metrics.latency import LatencyStats, Speedup, measure, paired_speedup
+from levit_edge.metrics.measurement_defaults import WARMUP_ROUNDS
+from targets.runner import Image, run_batch
 
 OURS = ("ours-onnxruntime-int8", "ours-executorch-int8")
 

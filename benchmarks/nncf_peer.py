@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.entry import Entry, Precision, file_size
 from benchmarks.stock import Images
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 NEEDED = ("nncf", "openvino")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.entry import Entry, Family, Precision, file_size
 from levit_edge.bundle.manifest import Bundle, open_bundle
-from levit_edge.demo import DEMO_CHECKPOINT
+from levit_edge.demo import is_demo
 from levit_edge.errors import InputError
 from targets.registry import target
 
@@ -29,7 +29,7 @@ def _open(path: Path, samples: int, seed: int) -> Bundle:
     bundle = open_bundle(path)
     bundle.verify()
     manifest = bundle.manifest
-    if not manifest.model.source.endswith(DEMO_CHECKPOINT):
+    if not is_demo(manifest.model.sha256, manifest.labels):
         raise InputError(f"{path} holds {manifest.model.source}; build the demo with `levit-edge build`")
     calibration = manifest.calibration
     if calibration is None or (calibration.samples, calibration.seed) != (samples, seed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -37,6 +38,6 @@ def demo_archive() -> Path:
     return _asset(DEMO_ARCHIVE)
 
 
-def is_demo(sha256: str) -> bool:
-    """True for the sum of the demo's weights (``Checkpoint.sha256``), whatever file or folder they came from."""
-    return sha256 == DEMO_SHA256
+def is_demo(sha256: str, labels: Sequence[str]) -> bool:
+    """True for the demo's weights (by ``Checkpoint.sha256``) and classes, whatever file or folder they came from."""
+    return sha256 == DEMO_SHA256 and tuple(labels) == DEMO_LABELS

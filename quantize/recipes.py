@@ -65,8 +65,9 @@ class Recipe:
 
     @property
     def needs_float16(self) -> bool:
-        """True when the recipe is only for targets that compute in float16."""
-        return "float16" in (self.weights, self.activations)
+        """True when the recipe is only for targets that compute in float16: it does, or the one it is based on does."""
+        base = RECIPES.get(self.base, self)
+        return "float16" in (self.weights, self.activations, base.weights, base.activations)
 
     def settings(self) -> dict[str, Any]:
         """Every field, as JSON values."""

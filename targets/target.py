@@ -1,4 +1,4 @@
-"""A target as the flow sees it: one frozen record, which imports without torch."""
+"""A target as the flow sees it: one frozen record, which imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,52 +7,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from levit_edge.report.answers import OperatorRow, Placement, Precision
 from quantize.scheme import Scheme
 
-if TYPE_CHECKING:  # importing torch takes seconds, and much that reads the records does without it
+if TYPE_CHECKING:  # they take time to import, and the help and much else that reads the records do without
     from torch.export import ExportedProgram
 
+    from levit_edge.report.answers import OperatorRow, Placement, Precision
     from targets.program.tap import Layer
-
-Image = NDArray[np.float32]
-Logits = NDArray[np.float32]
+    from targets.runner import Image, Runner
 
 _SYSTEM_NAMES = {"Darwin": "macOS"}  # where people say something else than platform.system() does
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
-
-
-class Runner(Protocol):
-    """A loaded model. float32 [1, C, H, W] -> float32 [1, classes].
-
-    ``runtime`` names what computes; ``executed`` is False when that is not the runtime of the target.
-    """
-
-    runtime: str
-    executed: bool
-
-    def __call__(self, image: Image) -> Logits: ...
-
-
-@runtime_checkable
-class BatchRunner(Protocol):
-    """A runner that takes many images at once: float32 [B, C, H, W] -> [B, classes]."""
-
-    def batch(self, images: Image) -> Logits: ...
-
-
-def run_batch(runner: Callable[[Image], Logits] | BatchRunner, images: Image) -> Logits:
-    """float32 [B, C, H, W] -> [B, classes]: all images at once where the runner can, else one at a time."""
-    if isinstance(runner, BatchRunner):
-        return runner.batch(images)
-    return np.concatenate([runner(images[index : index + 1]) for index in range(len(images))])
 
 
 @dataclass(frozen=True)
@@ -77,6 +46,8 @@ class Contents:
 
 def operator_rows(operators: Iterable[tuple[str, Precision, Placement]]) -> tuple[OperatorRow, ...]:
     """The operators counted by kind, in alphabetical order."""
+    from levit_edge.report.answers import OperatorRow
+
     counts = Counter(operators)
     return tuple(
         OperatorRow(name=name, precision=precision, placement=placement, count=count)

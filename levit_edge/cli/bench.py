@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-
-from levit_edge.cli.tables import table
 from levit_edge.cli.verb import Verb
 from levit_edge.pipeline.options import BenchOptions
 from levit_edge.progress import Progress
-from levit_edge.report.answers import BenchResult
-from levit_edge.report.figures import INSTRUCTIONS, KERNEL_COLUMNS, LATENCY, kernel_rows, text_rows
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.answers import BenchResult
 
 
 def _run(options: BenchOptions, progress: Progress) -> BenchResult:
@@ -22,6 +23,9 @@ def _run(options: BenchOptions, progress: Progress) -> BenchResult:
 
 def show(options: BenchOptions, result: BenchResult) -> Iterator[RenderableType]:
     """One column per bundle, times or instructions; why a bundle has no figures stands below the table."""
+    from levit_edge.cli.tables import table
+    from levit_edge.report.figures import INSTRUCTIONS, KERNEL_COLUMNS, LATENCY, kernel_rows, text_rows
+
     del options
     counted = any(row.instructions is not None for row in result.rows)
     what = "instructions per inference" if counted else "latency"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from rich.console import RenderableType
+from typing import TYPE_CHECKING
 
 from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.progress import Progress
-from levit_edge.report.schema import Report
-from levit_edge.report.terminal import summary_table
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.schema import Report
 
 
 def _run(options: BuildOptions, progress: Progress) -> Report:
@@ -21,6 +23,8 @@ def _run(options: BuildOptions, progress: Progress) -> Report:
 
 def show(options: BuildOptions, report: Report) -> Iterator[RenderableType]:
     """The summary, the gates that failed, and where the files are."""
+    from levit_edge.report.terminal import summary_table
+
     yield summary_table(report)
     yield from (f"warning: {warning}" for warning in report.warnings)
     for name, target in report.targets.items():

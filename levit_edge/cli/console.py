@@ -28,7 +28,7 @@ from rich.progress import Progress as Bars
 from levit_edge.bundle.files import clear_os_errors, json_text
 from levit_edge.progress import Progress
 
-if TYPE_CHECKING:  # an eighth of a second, which --help need not wait for
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
     from pydantic import BaseModel
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,9 @@ from levit_edge.cli.console import emit, emit_json
 from levit_edge.cli.quiet_stdout import working
 from levit_edge.cli.verb import DONE, JSON, epilog
 from levit_edge.devices import add_device, add_help, addable, remove_device
-from levit_edge.report.answers import AddedDevice
+
+if TYPE_CHECKING:
+    from levit_edge.report.answers import AddedDevice
 
 app = typer.Typer(
     name="device",

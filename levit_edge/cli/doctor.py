@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from rich.console import RenderableType
+from typing import TYPE_CHECKING
 
 from levit_edge import __version__
-from levit_edge.cli.tables import table
 from levit_edge.cli.verb import Verb
 from levit_edge.pipeline.options import DoctorOptions
 from levit_edge.progress import Progress
-from levit_edge.report.answers import DoctorReport, DoctorRow
-from levit_edge.report.figures import ABSENT
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.answers import DoctorReport, DoctorRow
 
 
 def _run(options: DoctorOptions, progress: Progress) -> DoctorReport:
@@ -25,6 +26,8 @@ def _run(options: DoctorOptions, progress: Progress) -> DoctorReport:
 
 def show(options: DoctorOptions, report: DoctorReport) -> Iterator[RenderableType]:
     """Targets, devices, and below them what to do about those that do not work."""
+    from levit_edge.cli.tables import table
+
     del options
     yield f"levit-edge {report.levit_edge}, Python {report.python}, {report.platform}"
     targets = [row for row in report.rows if row.kind == "target"]
@@ -36,6 +39,8 @@ def show(options: DoctorOptions, report: DoctorReport) -> Iterator[RenderableTyp
 
 
 def _cells(row: DoctorRow) -> tuple[str, ...]:
+    from levit_edge.report.figures import ABSENT
+
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in row.packages.items())
     return row.name, row.lowers or ABSENT, row.executes, packages
 

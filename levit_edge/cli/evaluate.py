@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-
-from levit_edge.cli.tables import gate_table, table
 from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
 from levit_edge.pipeline.options import EvaluateOptions
 from levit_edge.progress import Progress
-from levit_edge.report.answers import Evaluation
-from levit_edge.report.figures import ACCURACY, closeness_text, text_rows
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.answers import Evaluation
 
 
 def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
@@ -22,6 +23,9 @@ def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
 
 def show(options: EvaluateOptions, result: Evaluation) -> Iterator[RenderableType]:
     """The accuracy of one bundle, and its gates."""
+    from levit_edge.cli.tables import gate_table, table
+    from levit_edge.report.figures import ACCURACY, closeness_text, text_rows
+
     rows = text_rows(ACCURACY, result.accuracy)
     if result.local is not None:
         rows.append((f"agreement with {result.local.runtime} here", closeness_text(result.local)))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-
-from levit_edge.cli.tables import gate_table
 from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
 from levit_edge.pipeline.options import GateOptions
 from levit_edge.progress import Progress
-from levit_edge.report.answers import GateCheck
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.answers import GateCheck
 
 
 def _run(options: GateOptions, progress: Progress) -> GateCheck:
@@ -21,6 +23,8 @@ def _run(options: GateOptions, progress: Progress) -> GateCheck:
 
 def show(options: GateOptions, check: GateCheck) -> Iterator[RenderableType]:
     """One table per target, and a last line with the totals."""
+    from levit_edge.cli.tables import gate_table
+
     del options
     for name, results in check.targets.items():
         yield gate_table(name, results)

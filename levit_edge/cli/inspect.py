@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-
-from levit_edge.cli.tables import table
 from levit_edge.cli.verb import DONE, GATE_FAILED, Verb
 from levit_edge.pipeline.options import InspectOptions
 from levit_edge.progress import Progress
-from levit_edge.report.answers import Inspection
-from levit_edge.report.divergence import Divergence, LayerRow
-from levit_edge.report.figures import ABSENT, DELEGATION, text_rows
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.answers import Inspection
+    from levit_edge.report.divergence import Divergence, LayerRow
 
 LAYERS = ("", "kind", "layer", "SQNR to program", "SQNR by itself", "steps by itself", "SQNR to float", "")
 
@@ -26,11 +27,16 @@ def _run(options: InspectOptions, progress: Progress) -> Inspection | Divergence
 def show(options: InspectOptions, result: Inspection | Divergence) -> Iterator[RenderableType]:
     """What runs where, or the layers one by one."""
     del options
+    from levit_edge.report.divergence import Divergence
+
     yield from _divergence(result) if isinstance(result, Divergence) else _inspection(result)
 
 
 def _inspection(result: Inspection) -> Iterator[RenderableType]:
     """Totals, then the operators by kind."""
+    from levit_edge.cli.tables import table
+    from levit_edge.report.figures import DELEGATION, text_rows
+
     totals = [
         ("model", f"{result.bundle}/{result.model_file}"),
         ("size", f"{result.size_bytes / 1e6:.2f} MB"),
@@ -45,6 +51,8 @@ def _inspection(result: Inspection) -> Iterator[RenderableType]:
 
 def _divergence(result: Divergence) -> Iterator[RenderableType]:
     """One row per layer, and a last line that names the first one that departs."""
+    from levit_edge.cli.tables import table
+
     where = f"{result.runtime}{'' if result.executed else ', simulated'}"
     rows = [_layer_cells(row) for row in result.layers]
     yield table(f"{result.bundle} ({where}) on {result.image}", LAYERS, rows)
@@ -56,6 +64,8 @@ def _divergence(result: Divergence) -> Iterator[RenderableType]:
 
 
 def _layer_cells(row: LayerRow) -> tuple[str, ...]:
+    from levit_edge.report.figures import ABSENT
+
     alone = row.local
     figures = (row.program.sqnr_db, alone.sqnr_db, row.float_sqnr_db)
     to_program, by_itself, to_float = (ABSENT if value is None else f"{value:.1f} dB" for value in figures)
@@ -66,6 +76,8 @@ def _layer_cells(row: LayerRow) -> tuple[str, ...]:
 
 
 def _exit_code(result: Inspection | Divergence) -> int:
+    from levit_edge.report.divergence import Divergence
+
     return GATE_FAILED if isinstance(result, Divergence) and result.first is not None else DONE
 
 

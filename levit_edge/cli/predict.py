@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from rich.console import RenderableType
+from typing import TYPE_CHECKING
 
 from levit_edge.cli.verb import Verb
 from levit_edge.pipeline.options import PredictOptions
 from levit_edge.progress import Progress
-from levit_edge.report.answers import Predictions
+
+if TYPE_CHECKING:  # the help does not wait for what only an answer needs
+    from rich.console import RenderableType
+
+    from levit_edge.report.answers import Predictions
 
 
 def _run(options: PredictOptions, progress: Progress) -> Predictions:

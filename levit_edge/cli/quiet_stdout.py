@@ -19,10 +19,9 @@ def working() -> Iterator[Progress]:
     Only the answer is written to the caller's standard output, and that happens after this block. A broken pipe inside
     it therefore comes from a program that levit-edge itself started, and is reported as an error.
     """
-    from PIL import Image
-
-    # Pillow only warns about an image so large that it may be an attack on the memory; here that is an error.
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    # Pillow only warns about an image so large that it may be an attack on the memory; here that is an error. It is
+    # known by its text, so that a verb without images need not import Pillow.
+    warnings.filterwarnings("error", message="Image size .* could be decompression bomb")
     with clean_stdout(show=is_verbose()), stderr_progress() as progress:
         try:
             yield progress

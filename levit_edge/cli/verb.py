@@ -5,22 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
 import typer
-from pydantic import BaseModel
-from rich.console import RenderableType
 
 from levit_edge.cli.console import emit, emit_json
 from levit_edge.cli.quiet_stdout import working
+from levit_edge.errors import InputError
 from levit_edge.pipeline.options import Option, options_of
 from levit_edge.progress import Progress
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import RenderableType
 
 DONE, GATE_FAILED = 0, 1
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 O = TypeVar("O")  # noqa: E741  # the options record
-A = TypeVar("A", bound=BaseModel)  # the answer
+A = TypeVar("A", bound="BaseModel")  # the answer
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ def add_verb(app: typer.Typer, verb: Verb[Any, Any]) -> None:
     """Make ``verb`` a command of ``app``, with the flags and the help that its options record states."""
 
     def command(*, as_json: bool, **values: Any) -> int:
-        options = verb.options(**{name: _plain(value) for name, value in values.items()})
+        try:
+            options = verb.options(**{name: _plain(value) for name, value in values.items()})
+        except InputError as error:
+            raise InputError(f"{error} (see levit-edge {verb.name} --help)") from None
         with working() as progress:
             answer = verb.run(options, progress)
         emit_json(answer) if as_json else emit(*verb.show(options, answer))

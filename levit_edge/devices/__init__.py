@@ -1,7 +1,6 @@
 """Where bundles run: the machines that execute, time or count the files of a target, and how a user names them."""
 
 from levit_edge.devices.device import LOCAL, Count, Device, Kernel, Timing, runtimes
-from levit_edge.devices.local import time_runners
 from levit_edge.devices.registry import (
     add_device,
     add_help,
@@ -26,5 +25,4 @@ __all__ = [
     "open_device",
     "remove_device",
     "runtimes",
-    "time_runners",
 ]

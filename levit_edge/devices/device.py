@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from levit_edge.errors import InputError
-from levit_edge.metrics.latency import LatencyStats
 from levit_edge.progress import Progress
-from targets.target import Image, Runner
+
+if TYPE_CHECKING:  # the names of devices are wanted where nothing is measured
+    from levit_edge.metrics.latency import LatencyStats
+    from targets.runner import Image, Runner
 
 LOCAL = "local"
 
@@ -94,7 +96,7 @@ class Device(Protocol):
     def time(self, target: str, reference: Path, model: Path, image: Image, threads: int, runs: int) -> Timing | None:
         """Times of ``runs`` inferences of each of two files, which take turns, on one image, float32 [1, C, H, W].
 
-        None where the runtime of the target does not work there, so that a time would say nothing.
+        None where a stand-in answers instead of the target's own runtime, whose time would say nothing.
         """
 
     def count(self, target: str, models: Sequence[Path], image: Image, runs: int) -> tuple[Count, ...]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from levit_edge.devices.device import LOCAL, Count, Timing
 from levit_edge.errors import InputError, MissingComponentError
-from levit_edge.metrics.latency import WARMUP_ROUNDS, measure
+from levit_edge.metrics.latency import measure
+from levit_edge.metrics.measurement_defaults import WARMUP_ROUNDS
 from levit_edge.progress import Progress
 from targets.registry import target as find_target
-from targets.target import Image, Runner
+from targets.runner import Image, Runner
 
 
 @dataclass(frozen=True)

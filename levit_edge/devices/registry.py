@@ -6,15 +6,16 @@ import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from levit_edge.devices.device import LOCAL, Device
-from levit_edge.devices.local import LocalDevice
-from levit_edge.devices.qemu import machine
+from levit_edge.devices.qemu import NAME as QEMU
 from levit_edge.devices.qemu import registration as qemu
-from levit_edge.devices.qemu.folder import NAME as QEMU
 from levit_edge.errors import InputError
 from levit_edge.progress import QUIET, Progress
-from levit_edge.report.answers import AddedDevice, DoctorRow, RemovedDevice
+
+if TYPE_CHECKING:  # the help names the devices; what runs them is imported when one is used
+    from levit_edge.report.answers import AddedDevice, DoctorRow, RemovedDevice
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,23 @@ class DeviceKind:
 def _open_local(model: str) -> Device:
     if model:
         raise InputError(f"device '{LOCAL}:{model}' is unknown: {LOCAL} is one machine and has no models")
+    from levit_edge.devices.local import LocalDevice
+
     return LocalDevice()
+
+
+def _local_row() -> DoctorRow:
+    from levit_edge.report.answers import DoctorRow
+
+    return DoctorRow(name=LOCAL, kind="device", executes="yes", note=platform.machine())
 
 
 def _not_run(name: str, linux: str, macos: str) -> DeviceKind:
     """A kind that is reached with the program ``name``, given the commands that install it; nothing runs there yet."""
 
     def row() -> DoctorRow:
+        from levit_edge.report.answers import DoctorRow
+
         found = shutil.which(name) is not None
         note = f"{name} {'is' if found else 'is not'} installed; this version does not run bundles there"
         command = macos if platform.system() == "Darwin" else linux
@@ -62,7 +73,7 @@ KINDS: dict[str, DeviceKind] = {
     for kind in (
         DeviceKind(
             name=LOCAL,
-            row=lambda: DoctorRow(name=LOCAL, kind="device", executes="yes", note=platform.machine()),
+            row=_local_row,
             help=LOCAL,
             open=_open_local,
             valid=lambda: (LOCAL,),
@@ -74,7 +85,7 @@ KINDS: dict[str, DeviceKind] = {
             open=qemu.open_cpu,
             valid=qemu.valid_names,
             add=qemu.add,
-            remove=machine.remove_machine,
+            remove=qemu.remove,
             add_help=qemu.ADD_HELP,
         ),
         _not_run("ssh", linux="sudo apt-get install openssh-client", macos=""),
@@ -134,9 +145,11 @@ def remove_device(name: str) -> RemovedDevice:
     kind = KINDS.get(name)
     if kind is None or kind.remove is None:
         raise _not_addable(name)
+    from levit_edge.report.answers import RemovedDevice
+
     return RemovedDevice(name=name, freed_bytes=kind.remove())
 
 
 def _not_addable(name: str) -> InputError:
-    valid = ", ".join(f"{kind} (one for all its models)" for kind in addable())
+    valid = ", ".join(f"{kind} (one for all its CPUs)" for kind in addable())
     return InputError(f"device {name!r} cannot be added or removed; valid: {valid}")

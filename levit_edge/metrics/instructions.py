@@ -10,7 +10,6 @@ from pydantic import Field
 from levit_edge.record import Record
 
 KERNELS_SHOWN = 12
-COUNTED_RUNS = 5  # inferences of a count, unless the user says otherwise
 OTHER = "other"
 
 

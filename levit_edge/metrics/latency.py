@@ -13,8 +13,6 @@ import numpy as np
 NS_PER_MS = 1e6
 _RESAMPLES = 2000
 CONFIDENCE_PCT = 95
-TIMED_RUNS = 60  # rounds of a measurement, unless the user says otherwise
-WARMUP_ROUNDS = 10  # before them, not counted
 
 Runner = Callable[[], object]
 Progress = Callable[[int, int], object]

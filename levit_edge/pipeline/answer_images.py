@@ -1,7 +1,8 @@
-"""One pass over the images: each is decoded once and goes to everybody who answers it in turn.
+"""One pass over the images: each batch is decoded once and shown to the float model and to every bundle.
 
-Nothing is kept but sums and, of the images that everybody is compared on, at most one device's load at a time: memory
-does not grow with the number of images.
+On some of the images the quantized programs and another device answer too, so that all can be compared. Nothing is kept
+but sums and, of the compared images, at most as many as the device takes at a time: memory does not grow with the
+number of images.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import Batch
+from levit_edge.errors import InputError
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
 from levit_edge.metrics.closeness import ClosenessMeter
 from levit_edge.report.schema import DeviceFigures
-from targets.target import BatchRunner, Image, Logits, Runner, run_batch
+from targets.runner import BatchRunner, Image, Logits, Runner, run_batch
 
 Answer = Callable[[Image], Logits] | BatchRunner  # float32 [1, C, H, W] -> [1, classes], or .batch for many at once
 
-PARALLEL = 2  # who answers at the same time, each on one thread; accuracy is not timed
+PARALLEL = 2  # models that answer at the same time, each on one thread; accuracy is not timed
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Cast:
-    """Everybody who answers: the float model, the bundles here, and those of them that run on another device too.
+    """All that compute the model: the float model, the bundles here, and those of them that run on another device too.
 
     ``load_images`` is how many images that device takes at a time without waste.
     """
@@ -99,20 +101,21 @@ def _joined(parts: Sequence[_Answered]) -> _Answered:
 
 
 def answer_all(batches: Iterable[Batch], cast: Cast, source: str, compared: frozenset[str] | None) -> Answers:
-    """Show every batch to the float model and to every bundle; those named ``compared`` (None: all) to the rest too.
+    """Show every batch to the float model and to every bundle.
 
-    ``source`` names the images in the table. Raises LevitEdgeError when somebody gives NaN or infinity.
+    The images whose names are in ``compared``, or all of them where that is None, are also shown to the quantized
+    programs and to the device. ``source`` names the images in the table. Raises LevitEdgeError when a model gives NaN
+    or infinity, and InputError when none of the ``compared`` images could be read.
     """
     accuracy = {local.target: AccuracyMeter() for local in cast.locals}
     comparison, waiting, skipped = _Comparison(cast), list[_Answered](), list[str]()
     with ThreadPoolExecutor(PARALLEL) as pool:
-        ask = _asker(pool)
         for batch in batches:
             skipped += [name for name, _ in batch.skipped]
             answered = _Answered(
                 batch.inputs,
                 batch.class_index,
-                ask([cast.floats, *(local.runner for local in cast.locals)], batch.inputs),
+                ask(pool, [cast.floats, *(local.runner for local in cast.locals)], batch.inputs),
             )
             for local, logits in zip(cast.locals, answered.found[1:], strict=True):
                 accuracy[local.target].update(answered.found[0], logits, batch.class_index)
@@ -120,10 +123,12 @@ def answer_all(batches: Iterable[Batch], cast: Cast, source: str, compared: froz
             if rows:
                 waiting.append(answered.at(rows))
             if sum(len(each.inputs) for each in waiting) >= cast.load_images:
-                comparison.add(_joined(waiting), ask)
+                comparison.add(_joined(waiting), pool)
                 waiting = []
         if waiting:
-            comparison.add(_joined(waiting), ask)
+            comparison.add(_joined(waiting), pool)
+    if not comparison.images:
+        raise InputError(f"{source}: none of the images to compare on could be read")
     return Answers(
         {
             local.target: accuracy[local.target].result(runtime=local.runner.runtime, executed=local.runner.executed)
@@ -135,30 +140,26 @@ def answer_all(batches: Iterable[Batch], cast: Cast, source: str, compared: froz
     )
 
 
-Ask = Callable[[Sequence[Answer], Image], tuple[Logits, ...]]
-
-
-def _asker(pool: ThreadPoolExecutor) -> Ask:
-    def ask(everybody: Sequence[Answer], images: Image) -> tuple[Logits, ...]:
-        asked = [pool.submit(run_batch, each, images) for each in everybody]
-        return tuple(future.result() for future in asked)
-
-    return ask
+def ask(pool: ThreadPoolExecutor, models: Sequence[Answer], images: Image) -> tuple[Logits, ...]:
+    """What each of ``models`` answers to ``images`` [B, C, H, W]: its logits [B, classes], in the same order."""
+    asked = [pool.submit(run_batch, model, images) for model in models]
+    return tuple(future.result() for future in asked)
 
 
 class _Comparison:
-    """Sums over the images that everybody answers."""
+    """Sums over the images that all are compared on; ``images`` is how many there were."""
 
     def __init__(self, cast: Cast) -> None:
-        self.table = AgreementMeter(cast.participants)
+        self.table, self.images = AgreementMeter(cast.participants), 0
         self._cast = cast
         self._accuracy = {remote.target: AccuracyMeter() for remote in cast.remotes}
         self._closeness = {remote.target: ClosenessMeter() for remote in cast.remotes}
 
-    def add(self, answered: _Answered, ask: Ask) -> None:
-        """Ask the programs and the device about these images, too."""
+    def add(self, answered: _Answered, pool: ThreadPoolExecutor) -> None:
+        """Show these images to the programs and to the device as well, and add all answers."""
+        self.images += len(answered.inputs)
         floats, *here = answered.found
-        programs = ask([local.program for local in self._cast.locals], answered.inputs)
+        programs = ask(pool, [local.program for local in self._cast.locals], answered.inputs)
         there = [run_batch(remote.runner, answered.inputs) for remote in self._cast.remotes]
         pairs = [logits for pair in zip(programs, here, strict=True) for logits in pair]
         self.table.update([floats, *pairs, *there])
@@ -172,7 +173,9 @@ class _Comparison:
         runtimes = {local.target: local.runner.runtime for local in self._cast.locals}
         return {
             remote.target: DeviceFigures(
-                accuracy=self._accuracy[remote.target].result(runtime=remote.runner.runtime, executed=True),
+                accuracy=self._accuracy[remote.target].result(
+                    runtime=remote.runner.runtime, executed=remote.runner.executed
+                ),
                 local=self._closeness[remote.target].result(runtimes[remote.target]),
             )
             for remote in self._cast.remotes

@@ -6,8 +6,7 @@ from levit_edge.bundle.golden import read_golden
 from levit_edge.bundle.manifest import Bundle
 from levit_edge.devices import Device, open_device, runtimes
 from levit_edge.errors import InputError
-from levit_edge.metrics.instructions import COUNTED_RUNS
-from levit_edge.metrics.latency import TIMED_RUNS
+from levit_edge.metrics.measurement_defaults import COUNTED_RUNS, TIMED_RUNS
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.on_device import BundleFiles, count_on, time_on
 from levit_edge.pipeline.options import BenchOptions
@@ -50,5 +49,8 @@ def _row(device: Device, bundle: Bundle, runtime: str | None, threads: int, runs
         counted = count_on(device, files, image, runs)
         return BenchRow(bundle=path, target=name, runtime=runtime, instructions=counted)
     latency = time_on(device, files, image, threads, runs)
-    note = "not timed: the runtime of this target does not run on this machine" if latency is None else ""
-    return BenchRow(bundle=path, target=name, runtime=runtime, latency=latency, note=note)
+    if latency is None:
+        stand_in = device.load(name, bundle.model_path, threads, QUIET).runtime
+        note = "not timed: the runtime of this target does not run on this machine"
+        return BenchRow(bundle=path, target=name, runtime=stand_in, note=note)
+    return BenchRow(bundle=path, target=name, runtime=latency.runtime, latency=latency)

@@ -9,7 +9,8 @@ from levit_edge.bundle.files import clear_os_errors
 from levit_edge.bundle.manifest import Bundle, open_bundle
 from levit_edge.errors import InputError
 from targets.registry import target
-from targets.target import Image, Target
+from targets.runner import Image
+from targets.target import Target
 
 
 def open_verified(path: Path) -> tuple[Bundle, Target]:
@@ -21,7 +22,7 @@ def open_verified(path: Path) -> tuple[Bundle, Target]:
 
 
 def read_image(bundle: Bundle, image: Path) -> Image:
-    """An image file as the bundle's model takes it: float32 [1, C, H, W]. InputError when it is none, or too small."""
+    """An image file as the model takes it: float32 [1, C, H, W]; InputError for what is no image, or too small."""
     if not image.is_file():
         raise InputError(f"{image} does not exist or is not a file; name an image file")
     with clear_os_errors(image):

@@ -1,4 +1,4 @@
-"""Step 7: what a bundle and the report say of what was built and measured."""
+"""What a bundle says of itself, once it is verified, and what the report says in the end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from calibration import normalize
-from levit_edge.bundle.files import size_bytes
+from levit_edge.bundle.files import MANIFEST_NAME, size_bytes
 from levit_edge.bundle.golden import write_golden
-from levit_edge.bundle.manifest import MANIFEST_NAME, Manifest, RecipeInfo, TensorSpec, write_manifest
+from levit_edge.bundle.manifest import Manifest, RecipeInfo, TensorSpec, write_manifest
 from levit_edge.gates.check_bundle import check
 from levit_edge.gates.gate import Figures
 from levit_edge.pipeline.calibrate import Calibrated
@@ -25,7 +25,8 @@ from levit_edge.pipeline.verify import Examples
 from levit_edge.report.schema import Calibration, Delegation, Host, Model, Report, TargetReport
 from levit_edge.wording import listed
 from targets.registry import TARGETS
-from targets.target import INPUT_NAME, OUTPUT_NAME, run_batch
+from targets.runner import run_batch
+from targets.target import INPUT_NAME, OUTPUT_NAME
 
 GOLDEN_IMAGES = 4
 NUMERICS_ONLY = "no image was left to evaluate on: only the numerics were verified, not the accuracy"
@@ -99,7 +100,7 @@ def make_report(job: Job, built: Sequence[Lowered], calibrated: Calibrated, meas
         calibration=calibration,
         targets={lowered.target.name: _entry(job, lowered, measured) for lowered in built},
         agreement=measured.agreement,
-        warnings=(*_warnings(job, measured), *departures(measured.agreement, measured.on_device)),
+        warnings=(*_warnings(job, measured), *departures(measured.agreement, measured.compared)),
     )
 
 
@@ -107,11 +108,11 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
     target, recipe, device = lowered.target, job.plan.recipe, job.plan.device
     contents = target.backend.contents(lowered.model_path)
     size, reference_size = size_bytes(lowered.model_path), size_bytes(lowered.reference_path)
-    there = measured.on_device.get(target.name)
+    ratio, there = size / reference_size, measured.on_device.get(target.name)
     figures = Figures(
         accuracy=measured.accuracy.get(target.name),
         devices={} if device is None or there is None else {device.name: there},
-        size_ratio=size / reference_size,
+        size_ratio=ratio,
         latency=measured.latency.get(target.name),
     )
     return TargetReport(
@@ -121,7 +122,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
         recipe_base=recipe.base,
         size_bytes=size,
         fp32_size_bytes=reference_size,
-        size_ratio=size / reference_size,
+        size_ratio=ratio,
         accuracy=figures.accuracy,
         devices=dict(figures.devices),
         latency=figures.latency,

@@ -33,7 +33,7 @@ from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.report.divergence import Difference, Divergence, LayerRow
 from targets.program import replay as program_replay
 from targets.program.tap import Affine, Layer, check_aligned
-from targets.target import Logits
+from targets.runner import Logits
 
 MOST_STEPS = 3.0
 MEAN_STEPS = 0.25
@@ -46,7 +46,7 @@ def diverge(path: Path, image: Path) -> Divergence:
     """Compare every layer of the bundle's model, as the runtime of this machine computes it, with its program.
 
     A device's runtime is not looked at. ``image`` is the file of one image. Raises InputError when the bundle is not as
-    it was built or does not match its program, or the image is none; LevitEdgeError when the runtime gives other
+    it was built or does not match its program, or ``image`` is no image; LevitEdgeError when the runtime gives other
     logits while its layers are read out.
     """
     bundle, target = open_verified(path)

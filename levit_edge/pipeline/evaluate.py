@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from levit_edge.gates.gate import Figures
 from levit_edge.gates.resolve_limits import limits_for
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.closeness import Closeness, ClosenessMeter
+from levit_edge.pipeline.answer_images import PARALLEL, ask
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.images import Selection, check_classes, limited
 from levit_edge.pipeline.options import EvaluateOptions
@@ -24,7 +26,8 @@ from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import Evaluation
 from levit_edge.report.schema import DeviceFigures, GateResult
-from targets.target import Runner, Target, run_batch
+from targets.runner import Runner, run_batch
+from targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def _images_of(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
     """(data set, folder inside it) to evaluate on."""
     if data is not None:
         return data, ""
-    if is_demo(bundle.manifest.model.sha256):
+    if is_demo(bundle.manifest.model.sha256, bundle.manifest.labels):
         return demo_archive(), EVALUATION_FOLDER
     raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
 
@@ -87,11 +90,13 @@ def _measure(
     """(accuracy, closeness of a device to this host) from one pass, in which each image goes to every model in turn."""
     accuracy, closeness = AccuracyMeter(), ClosenessMeter()
     judged = models.elsewhere or models.here
-    for batch in selection.batches(progress, label, device.batch_images):
-        floats, here = run_batch(models.reference, batch.inputs), run_batch(models.here, batch.inputs)
-        logits = here if models.elsewhere is None else run_batch(models.elsewhere, batch.inputs)
-        accuracy.update(floats, logits, batch.class_index)
-        closeness.update(here, logits)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for batch in selection.batches(progress, label, device.batch_images):
+            floats, here = ask(pool, (models.reference, models.here), batch.inputs)
+            logits = here if models.elsewhere is None else run_batch(models.elsewhere, batch.inputs)
+            accuracy.update(floats, logits, batch.class_index)
+            if models.elsewhere is not None:
+                closeness.update(here, logits)
     local = None if models.elsewhere is None else closeness.result(models.here.runtime)
     return accuracy.result(runtime=judged.runtime, executed=judged.executed), local
 

@@ -15,7 +15,7 @@ from levit_edge.errors import InputError
 from levit_edge.families.family import Checkpoint
 from levit_edge.families.load import from_module, resolve
 from levit_edge.families.preprocessing import Preprocessing
-from levit_edge.families.registry import FAMILIES
+from levit_edge.families.registry import family
 from levit_edge.pipeline.options import BuildOptions
 from quantize.flow import trace
 
@@ -53,7 +53,7 @@ def load(options: BuildOptions) -> Subject:
         sha256=checkpoint.sha256,
         parameters=checkpoint.parameters,
     )
-    fused = FAMILIES[checkpoint.family].fuse(checkpoint.model)
+    fused = family(checkpoint.family).fuse(checkpoint.model)
     example = torch.zeros(1, checkpoint.num_channels, checkpoint.image_size, checkpoint.image_size)
     return Subject(
         fused=fused,

@@ -13,7 +13,8 @@ from levit_edge.pipeline.calibrate import Calibrated
 from levit_edge.pipeline.plan import Job
 from quantize.flow import quantize
 from targets.program.run import ProgramRunner
-from targets.target import Runner, Target
+from targets.runner import Runner
+from targets.target import Target
 
 
 @dataclass(frozen=True)

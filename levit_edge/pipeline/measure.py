@@ -13,31 +13,36 @@ from levit_edge.devices import Device, runtimes
 from levit_edge.devices.local import time_runners
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.agreement import Agreement, Participant
-from levit_edge.metrics.instructions import COUNTED_RUNS
+from levit_edge.metrics.measurement_defaults import COUNTED_RUNS
 from levit_edge.pipeline.answer_images import Answers, Cast, Local, Remote, answer_all
 from levit_edge.pipeline.lower import Lowered
 from levit_edge.pipeline.on_device import BundleFiles, count_on, latency_of, time_on
 from levit_edge.pipeline.plan import Job
 from levit_edge.pipeline.verify import Examples, run_floats
 from levit_edge.report.schema import DeviceFigures, Latency
-from targets.target import Image
+from targets.runner import Image
 
 FLOAT = "torch float"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures by target; those that nobody measured are absent. ``on_device`` are those of the device asked for."""
+    """Figures by target; those that were not measured are absent.
+
+    ``on_device`` are those of the device that was asked for. ``compared`` is its part in the comparison, which is made
+    without evaluation images, too.
+    """
 
     accuracy: Mapping[str, Accuracy]
     on_device: Mapping[str, DeviceFigures]
+    compared: Mapping[str, DeviceFigures]
     latency: Mapping[str, Latency]
     agreement: Agreement
     skipped: tuple[str, ...]
 
 
 def measure(job: Job, built: Sequence[Lowered], shown: Examples) -> Measured:
-    """Everything that can be measured here and on the device; LevitEdgeError when somebody gives NaN or infinity."""
+    """Everything that can be measured here and on the device; LevitEdgeError when a model gives NaN or infinity."""
     device = job.plan.device
     names = {} if device is None else runtimes(device, [lowered.target.name for lowered in built])
     there = [lowered for lowered in built if lowered.target.name in names]
@@ -52,7 +57,14 @@ def measure(job: Job, built: Sequence[Lowered], shown: Examples) -> Measured:
         if device is not None
     }
     measured = {name: found for name, found in figures.items() if found != DeviceFigures()}
-    return Measured(answers.accuracy if evaluated else {}, measured, latency, answers.agreement, answers.skipped)
+    return Measured(
+        accuracy=answers.accuracy if evaluated else {},
+        on_device=measured,
+        compared=answers.on_device,
+        latency=latency,
+        agreement=answers.agreement,
+        skipped=answers.skipped,
+    )
 
 
 def _answers(job: Job, built: Sequence[Lowered], there: Sequence[Lowered], shown: Examples) -> Answers:
@@ -86,11 +98,17 @@ def _local(lowered: Lowered, torch_name: str) -> Local:
     name, runner = lowered.target.name, lowered.runner
     program = Participant(name=_program(name), target=name, runtime=torch_name, executed=False)
     place = platform.machine() if runner.executed else "reference"
+    if runner.executed and lowered.target.executes_on:  # there is only one kind of place for it
+        place = ""
     return Local(
         target=name,
         runner=runner,
         participant=Participant(
-            name=f"{name} {place}", target=name, runtime=runner.runtime, executed=runner.executed, program=program.name
+            name=f"{name} {place}".strip(),
+            target=name,
+            runtime=runner.runtime,
+            executed=runner.executed,
+            program=program.name,
         ),
         program=lowered.program_runner,
         program_participant=program,

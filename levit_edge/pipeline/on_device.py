@@ -9,7 +9,7 @@ from levit_edge.devices import Device, Timing
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import paired_speedup
 from levit_edge.report.schema import Latency
-from targets.target import Image
+from targets.runner import Image
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from levit_edge.devices import LOCAL, device_help
 from levit_edge.errors import InputError
-from levit_edge.metrics.instructions import COUNTED_RUNS
-from levit_edge.metrics.latency import TIMED_RUNS
-from targets.registry import TARGETS, target
+from levit_edge.metrics.measurement_defaults import COUNTED_RUNS, TIMED_RUNS
+from targets.registry import TARGETS
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,7 +29,7 @@ class Option:
 
     ``flag`` is its name there, where it differs from the field's. ``minimum`` and ``maximum`` bound a number, in
     Python as on the command line. ``type`` is what the command line gives where the field takes more than that.
-    ``argument``: it has a place instead of a flag. ``default_text`` describes a default that is no plain value.
+    ``argument`` makes it a positional argument. ``default_text`` describes a default that is no plain value.
     """
 
     help: str
@@ -58,6 +57,8 @@ class _Checked:
             value = getattr(self, name)
             if isinstance(value, int) and option.minimum is not None and value < option.minimum:
                 raise InputError(f"{name} is {value}; it must be at least {option.minimum}")
+            if isinstance(value, int) and option.maximum is not None and value > option.maximum:
+                raise InputError(f"{name} is {value}; it must be at most {option.maximum}")
 
 
 _BUNDLE = Option("Folder of a bundle, such as dist/onnx.", metavar="BUNDLE", argument=True)
@@ -79,7 +80,7 @@ class BuildOptions(_Checked):
 
     ``model`` is a path, a hub id, a variant name (with ``random_weights``), a live module (one of a model family's own
     classes, fused or not, or a transformers model), or None for the embedded demo. ``targets`` are names of targets,
-    or ``all``; they are kept in the order of the registry. ``labels`` is a text file with one class name a line.
+    or ``all``, in any order; each is built once. ``labels`` is a text file with one class name a line.
     ``limit`` caps the images to evaluate on. ``threads`` are those of the timed runtimes. ``device`` is another
     machine that runs the bundles too. Raises InputError for an unknown target or a number out of its bounds.
     """
@@ -120,11 +121,12 @@ class BuildOptions(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.targets:
-            raise InputError(f"no target was named; valid: {', '.join(TARGETS)}")
+        valid = (*TARGETS, ALL_TARGETS)
+        if not isinstance(self.targets, tuple) or not self.targets:
+            raise InputError(f"targets is {self.targets!r}; give a tuple of names; valid: {', '.join(valid)}")
         for name in self.targets:
-            if name != ALL_TARGETS:
-                target(name)
+            if name not in valid:
+                raise InputError(f"unknown target {name!r}; valid: {', '.join(valid)}")
         chosen = [name for name in TARGETS if name in self.targets or ALL_TARGETS in self.targets]
         object.__setattr__(self, "targets", tuple(chosen))
         if self.random_weights and self.model is None:
@@ -181,6 +183,11 @@ class PredictOptions(_Checked):
     bundle: BundlePath
     images: Annotated[tuple[Path, ...], Option("Image files.", metavar="IMAGE...", type=list[Path], argument=True)]
     top: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top < 1:
+            raise InputError(f"top is {self.top}; it must be at least 1")
 
 
 @dataclass(frozen=True)

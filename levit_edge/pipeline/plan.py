@@ -35,7 +35,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """A plan with its model and images. Bundles are written into ``staging``, a folder below which is one's own."""
+    """A plan with its model and images. Each bundle is a folder in ``staging``, a hidden folder of the output."""
 
     plan: Plan
     subject: Subject

@@ -10,7 +10,7 @@ from levit_edge.pipeline.bundles import open_verified, read_image
 from levit_edge.pipeline.options import PredictOptions
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import LabelScore, Prediction, Predictions
-from targets.target import Logits
+from targets.runner import Logits
 
 
 def predict(options: PredictOptions, progress: Progress = QUIET) -> Predictions:

@@ -14,7 +14,7 @@ from levit_edge.metrics.sqnr import sqnr_db
 from levit_edge.pipeline.lower import Lowered
 from levit_edge.pipeline.plan import Job
 from targets.program.run import ProgramRunner
-from targets.target import Image, Logits, run_batch
+from targets.runner import Image, Logits, run_batch
 
 # Least SQNR in dB of a model file against its program. Float32 files reach 100 dB and more on trained weights and lose
 # half of it where random weights amplify rounding; float16 keeps 11 bits; an integer runtime may round ties otherwise.

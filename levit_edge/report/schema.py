@@ -164,8 +164,10 @@ class TargetReport(Record):
             case None:
                 return moved
             case {"device": str(device)} as counted:
-                devices = entry.get("devices", {})
-                return {**moved, "devices": {**devices, device: {**devices.get(device, {}), "instructions": counted}}}
+                devices = entry.get("devices") or {}
+                there = devices.get(device) or {} if isinstance(devices, dict) else None
+                if isinstance(there, dict):
+                    return {**moved, "devices": {**devices, device: {**there, "instructions": counted}}}
         return entry
 
     @property

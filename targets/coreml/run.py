@@ -10,7 +10,8 @@ import numpy as np
 
 from levit_edge.errors import MissingComponentError
 from targets.coreml import mil
-from targets.target import INPUT_NAME, OUTPUT_NAME, Image, Logits
+from targets.runner import Image, Logits
+from targets.target import INPUT_NAME, OUTPUT_NAME
 
 
 class CoreMLRunner:

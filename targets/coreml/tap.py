@@ -13,7 +13,7 @@ from pathlib import Path
 from targets.coreml import mil
 from targets.coreml.mil.records import INTEGER_RANGES
 from targets.program.tap import Kind, Layer, stored
-from targets.target import Image
+from targets.runner import Image
 
 _KINDS: dict[str, Kind] = {"conv": "conv", "linear": "linear", "matmul": "matmul"}
 

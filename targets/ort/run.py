@@ -7,7 +7,8 @@ from typing import Any
 
 from levit_edge.errors import InputError
 from levit_edge.wording import first_line
-from targets.target import INPUT_NAME, OUTPUT_NAME, Image, Logits
+from targets.runner import Image, Logits
+from targets.target import INPUT_NAME, OUTPUT_NAME
 
 
 def session(path: Path, threads: int, optimized: Path | None = None) -> Any:

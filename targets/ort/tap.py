@@ -15,7 +15,8 @@ import numpy as np
 
 from targets.ort.run import session
 from targets.program.tap import Kind, Layer, stored
-from targets.target import INPUT_NAME, Image
+from targets.runner import Image
+from targets.target import INPUT_NAME
 
 _KINDS: dict[str, Kind] = {"Conv": "conv", "Gemm": "linear", "MatMul": "matmul"}
 

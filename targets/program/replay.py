@@ -16,7 +16,7 @@ from levit_edge.wording import first_line
 from quantize.roles import LAYERS, aten
 from targets.program import archive
 from targets.program.tap import Kind, Layer, stored
-from targets.target import Image
+from targets.runner import Image
 
 _KINDS: dict[object, Kind] = {
     **{target: "conv" if target == aten.conv2d.default else "linear" for target in LAYERS},

@@ -9,7 +9,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Interpreter, Node
 
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 
 class ProgramRunner:

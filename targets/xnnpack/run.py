@@ -11,7 +11,7 @@ import torch
 from levit_edge.errors import InputError
 from levit_edge.wording import first_line
 from targets.native_output import hushed_stderr
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 # ExecuTorch looks for the identity of an ARM core on every machine and reports on standard error that it found none. It
 # also reports there that the number of its threads was set.

@@ -17,7 +17,7 @@ import torch
 
 from levit_edge.errors import InputError
 from targets.program.tap import Kind, Layer, stored
-from targets.target import Image
+from targets.runner import Image
 from targets.xnnpack.program_file import ProgramFile, operator_name, read_program, schema, tensor_of
 from targets.xnnpack.run import XnnpackRunner
 

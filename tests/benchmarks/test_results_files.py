@@ -12,7 +12,7 @@ from benchmarks.host import Host
 from benchmarks.measure import latencies, rows
 from benchmarks.results_files import markdown, write_json
 from levit_edge.metrics.accuracy import AccuracyMeter
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 HOST = Host("python -m benchmarks.peers", "a processor", (), 2, "Linux x86_64", "3.11.0", {"torch": "2.13.0"})
 

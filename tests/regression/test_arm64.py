@@ -19,7 +19,7 @@ from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import QUIET
 from levit_edge.report.schema import Report
 from targets.registry import TARGETS
-from targets.target import Image, Logits, run_batch
+from targets.runner import Image, Logits, run_batch
 from tests.programs import micro, quantized
 from tests.targets.models import logits
 

@@ -15,7 +15,8 @@ from levit_edge.report.answers import Precision
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
 from targets.registry import TARGETS
-from targets.target import Contents, Runner
+from targets.runner import Runner
+from targets.target import Contents
 from tests.programs import micro
 
 CASES = [

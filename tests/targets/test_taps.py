@@ -13,7 +13,8 @@ from targets.ort import tap as ort_tap
 from targets.program import Layer, check_aligned
 from targets.program import replay as program_tap
 from targets.registry import TARGETS
-from targets.target import Contents, Image
+from targets.runner import Image
+from targets.target import Contents
 from tests.programs import micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.models import CASES, DAMAGE

@@ -16,7 +16,8 @@ from torch.export import ExportedProgram
 from levit_edge.report.answers import Placement, Precision
 from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.program import Layer, replay
-from targets.target import Backend, Contents, Image, Logits, Target, operator_rows
+from targets.runner import Image, Logits
+from targets.target import Backend, Contents, Target, operator_rows
 from tests.programs import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 
 MOVES = (QUANTIZE, DEQUANTIZE, DEQUANTIZE_CHANNELS)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from levit_edge.devices.qemu.folder import NAME
+from levit_edge.devices.qemu import NAME
 from levit_edge.errors import InputError
 
 _BASE = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"

@@ -13,16 +13,16 @@ import numpy as np
 
 from levit_edge.bundle.files import clear_os_errors
 from levit_edge.devices.device import Count, Timing
+from levit_edge.devices.qemu import NAME
 from levit_edge.devices.qemu.cpus import CPUS, Cpu
 from levit_edge.devices.qemu.emulator import Plan, run_guests
-from levit_edge.devices.qemu.folder import NAME
 from levit_edge.devices.qemu.machine import counting_plugin, site_folders, versions
 from levit_edge.devices.qemu.read_counts import count_of
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import Progress
 from targets.registry import TARGETS
 from targets.registry import target as find_target
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 IMAGES = "images.npy"
 MAX_GUESTS = 8

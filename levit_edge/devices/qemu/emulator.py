@@ -17,9 +17,10 @@ from queue import Queue
 from threading import Lock
 from typing import IO, Literal
 
+from levit_edge.devices.qemu import NAME
 from levit_edge.devices.qemu.cpus import Cpu
 from levit_edge.devices.qemu.debian import PYTHON
-from levit_edge.devices.qemu.folder import CORES, NAME, SYSTEM, part_path
+from levit_edge.devices.qemu.folder import CORES, SYSTEM, part_path
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import platformdirs
 from pydantic import Field, ValidationError
 
 from levit_edge.bundle.files import clear_os_errors, json_text, write_text
+from levit_edge.devices.qemu import NAME
 from levit_edge.record import Record
 
-NAME = "qemu-arm64"  # of the device on the command line, and of its folder
 CACHE_VARIABLE = "LEVIT_EDGE_CACHE"
 
 SYSTEM = "system"  # the C library and Python

@@ -12,13 +12,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from levit_edge.bundle.files import clear_os_errors
-from levit_edge.devices.qemu import debian, wheels
+from levit_edge.devices.qemu import NAME, debian, wheels
 from levit_edge.devices.qemu.counting_plugin import ensure_plugin
 from levit_edge.devices.qemu.cpus import CPUS, DEFAULT_CPU, cpu_model, write_prefix
 from levit_edge.devices.qemu.emulator import find_emulator, guest_command, guest_environment
 from levit_edge.devices.qemu.folder import (
     CORES,
-    NAME,
     SYSTEM,
     machine_folder,
     make_part,

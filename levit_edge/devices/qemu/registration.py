@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError
+from typing import TYPE_CHECKING
 
 from levit_edge.devices.device import Device
-from levit_edge.devices.qemu import counting_plugin as plugin
-from levit_edge.devices.qemu import debian, machine
+from levit_edge.devices.qemu import NAME
 from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_model, cpu_names
-from levit_edge.devices.qemu.device import EmulatedDevice
-from levit_edge.devices.qemu.emulator import find_emulator
-from levit_edge.devices.qemu.folder import NAME
 from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.progress import Progress
-from levit_edge.report.answers import AddedDevice, DoctorRow
+
+if TYPE_CHECKING:  # the help names the device; what runs it is imported when it is used
+    from levit_edge.report.answers import AddedDevice, DoctorRow
 
 ADD_HELP = (
     f"{NAME}: a small arm64 Debian system and the aarch64 builds of the runtimes, about 650 MB, all verified, and the "
@@ -32,6 +31,9 @@ def open_cpu(model: str) -> Device:
     Raises InputError for a processor that is unknown, and MissingComponentError where the emulator or a part of the
     machine is missing.
     """
+    from levit_edge.devices.qemu import machine
+    from levit_edge.devices.qemu.device import EmulatedDevice
+
     cpu = cpu_model(model or DEFAULT_CPU)
     machine.check_machine()
     return EmulatedDevice(cpu)
@@ -42,14 +44,29 @@ def add(mirror: str | None, progress: Progress) -> AddedDevice:
 
     Raises MissingComponentError and InputError as :func:`machine.add_machine` does.
     """
+    from levit_edge.devices.qemu import debian, machine
+    from levit_edge.report.answers import AddedDevice
+
     made = machine.add_machine(mirror or debian.DEFAULT_MIRROR, progress)
     return AddedDevice(
         name=NAME, folder=str(made.folder), versions=made.versions, size_bytes=made.size_bytes, note=made.no_count
     )
 
 
+def remove() -> int:
+    """Delete the emulated machine; gives the bytes that this freed."""
+    from levit_edge.devices.qemu import machine
+
+    return machine.remove_machine()
+
+
 def row() -> DoctorRow:
     """Whether the emulated machine works here, and the command for what is missing."""
+    from levit_edge.devices.qemu import machine
+    from levit_edge.devices.qemu.counting_plugin import plugin_path
+    from levit_edge.devices.qemu.emulator import find_emulator
+    from levit_edge.report.answers import DoctorRow
+
     try:
         emulator, versions = find_emulator(), machine.versions()
     except PackageNotFoundError as error:  # the machine takes the version of the package that is installed here
@@ -61,7 +78,7 @@ def row() -> DoctorRow:
     if absent := machine.missing_parts():
         return _does_not_run(f"not added, or not complete: {', '.join(absent)}", machine.ADD)
     note = f"{', '.join(cpu_names())}; {', '.join(f'{name} {version}' for name, version in versions.items())}"
-    counts = plugin.plugin_path(emulator).is_file()
+    counts = plugin_path(emulator).is_file()
     return DoctorRow(
         name=NAME,
         kind="device",
@@ -73,4 +90,6 @@ def row() -> DoctorRow:
 
 
 def _does_not_run(note: str, fix: str = "") -> DoctorRow:
+    from levit_edge.report.answers import DoctorRow
+
     return DoctorRow(name=NAME, kind="device", executes="no", note=note, fix=fix)

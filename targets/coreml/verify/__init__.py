@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from targets.coreml.verify.constants import check_constants
 from targets.coreml.verify.layers import check_layers
-from targets.target import Image
+from targets.runner import Image
 
 __all__ = ["verify"]
 

@@ -22,7 +22,7 @@ from targets.coreml import mil
 from targets.coreml.tap import package_layers
 from targets.coreml.verify.half_constants import half_constants
 from targets.program.replay import layer_nodes, layer_outputs
-from targets.target import Image
+from targets.runner import Image
 
 # Healthy layers differ by float32 rounding, and int8 ones only where a tie rounds the other way. A zero point that is
 # 1 off, a dropped bias or a transposed weight leaves a layer that reads it far below this; the tests plant each.

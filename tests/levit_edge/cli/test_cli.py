@@ -222,7 +222,9 @@ def test_wrong_usage_is_one_line_and_exit_code_2(line: str, pipeline: Pipeline, 
 def test_pillows_bomb_warning_is_an_error_during_a_verb(pipeline: Pipeline, capfd: Captured) -> None:
     from PIL import Image
 
-    pipeline.before = lambda: warnings.warn("huge", Image.DecompressionBombWarning, stacklevel=1)
+    width = Image.MAX_IMAGE_PIXELS
+    assert width is not None
+    pipeline.before = lambda: Image._decompression_bomb_check((width + 1, 1))  # as Pillow itself does on opening
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert run(["inspect", "b"]) == 4

@@ -87,7 +87,7 @@ def test_in_a_shell_the_version_and_the_help_come_without_torch() -> None:
     assert shell("--version").stdout == f"levit-edge {__version__}\n"
     result = shell("--help", PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 0
-    heavy = ("torch", "onnx", "PIL", "executorch", "coremltools", "transformers", "matplotlib")
+    heavy = ("torch", "numpy", "pydantic", "onnx", "PIL", "executorch", "coremltools", "transformers", "matplotlib")
     assert not [line for line in result.stderr.splitlines() if line.split("|")[-1].strip() in heavy]
 
 

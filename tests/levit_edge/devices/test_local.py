@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from levit_edge.devices import Device, local, open_device, time_runners
-from levit_edge.devices.local import LocalDevice
+from levit_edge.devices import Device, local, open_device
+from levit_edge.devices.local import LocalDevice, time_runners
 from levit_edge.errors import InputError, MissingComponentError
-from levit_edge.metrics.latency import WARMUP_ROUNDS
+from levit_edge.metrics.measurement_defaults import WARMUP_ROUNDS
 from levit_edge.progress import QUIET
 from targets.registry import TARGETS
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 from tests.programs import micro
 from tests.targets.conftest import Written
 from tests.targets.models import logits

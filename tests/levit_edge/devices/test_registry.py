@@ -122,7 +122,7 @@ def test_adding_and_removing_are_of_the_kind(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("verb", ["add", "remove"])
 def test_what_cannot_be_added_is_refused(verb: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["device", verb, name]) == 2
-    line = f"device '{name}' cannot be added or removed; valid: qemu-arm64 (one for all its models)"
+    line = f"device '{name}' cannot be added or removed; valid: qemu-arm64 (one for all its CPUs)"
     assert line in capfd.readouterr().err
 
 

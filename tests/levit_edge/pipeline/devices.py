@@ -16,7 +16,7 @@ from levit_edge.metrics.latency import LatencyStats
 from levit_edge.progress import Progress
 from levit_edge.report.answers import DoctorRow
 from targets.registry import TARGETS
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 NAME = "toy"
 RUNS_ON = ("executorch", "onnx")

@@ -13,7 +13,7 @@ from calibration import Batch
 from levit_edge.errors import LevitEdgeError
 from levit_edge.metrics.agreement import Participant
 from levit_edge.pipeline.answer_images import Answers, Cast, Local, Remote, answer_all
-from targets.target import Image, Logits
+from targets.runner import Image, Logits
 
 CLASSES = 4
 NAMES = tuple(f"{index}.png" for index in range(40))

@@ -20,7 +20,7 @@ from levit_edge.pipeline.build import build
 from levit_edge.pipeline.describe import NUMERICS_ONLY
 from levit_edge.report.schema import load_report
 from targets.registry import TARGETS
-from targets.target import run_batch
+from targets.runner import run_batch
 from tests.levit_edge.families.levit.levits import DATA, hf_model
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built, draw
 from tests.places import ROOT

@@ -18,7 +18,7 @@ from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.pipeline.build import build
 from levit_edge.report.schema import load_report
 from targets.registry import TARGETS
-from targets.target import Runner
+from targets.runner import Runner
 from tests.levit_edge.families.levit.levits import hf_model
 from tests.levit_edge.pipeline.conftest import Built, change_backend
 from tests.programs import micro_config

@@ -15,14 +15,14 @@ from levit_edge.bundle.golden import read_golden
 from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
-from levit_edge.metrics.instructions import COUNTED_RUNS
+from levit_edge.metrics.measurement_defaults import COUNTED_RUNS
 from levit_edge.metrics.sqnr import sqnr_db
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.departure_warnings import departures
 from levit_edge.report.schema import Report, load_report
 from targets.program.run import ProgramRunner
 from targets.registry import TARGETS
-from targets.target import run_batch
+from targets.runner import run_batch
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
 from tests.levit_edge.pipeline.devices import NAME, ToyDevice, plug_in, turned
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from levit_edge.errors import InputError
-from levit_edge.metrics.instructions import COUNTED_RUNS
+from levit_edge.metrics.measurement_defaults import COUNTED_RUNS
 from levit_edge.pipeline.bench import bench
 from levit_edge.pipeline.evaluate import evaluate
 from levit_edge.pipeline.options import BenchOptions, EvaluateOptions

@@ -17,7 +17,7 @@ from levit_edge.report.divergence import Divergence
 from quantize.flow import trace
 from targets.program.tap import Affine, Layer
 from targets.registry import TARGETS
-from targets.target import Image
+from targets.runner import Image
 from tests.levit_edge.pipeline.conftest import Built, change_backend
 from tests.programs import ATTENTIONS, CONVS, LINEARS
 from tests.targets.program.faults import PLANTS

@@ -7,7 +7,7 @@ import pytest
 
 from targets.program.run import ProgramRunner
 from targets.registry import TARGETS
-from targets.target import run_batch
+from targets.runner import run_batch
 from tests.programs import micro, quantized, run
 
 

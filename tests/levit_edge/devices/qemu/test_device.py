@@ -14,7 +14,7 @@ from levit_edge.devices.qemu.device import MAX_COUNTED_RUNS, EmulatedDevice
 from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.progress import QUIET
 from targets.registry import TARGETS
-from targets.target import BatchRunner
+from targets.runner import BatchRunner
 
 A76 = EmulatedDevice(cpu_model("a76"))
 IMAGE = np.zeros((1, 3, 8, 8), dtype=np.float32)

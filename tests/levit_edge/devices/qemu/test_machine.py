@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from levit_edge.devices import open_device, remove_device
+from levit_edge.devices.qemu import NAME, debian, emulator, machine, wheels
 from levit_edge.devices.qemu import counting_plugin as plugin
-from levit_edge.devices.qemu import debian, emulator, machine, wheels
-from levit_edge.devices.qemu.folder import CACHE_VARIABLE, NAME, make_part
+from levit_edge.devices.qemu.folder import CACHE_VARIABLE, make_part
 from levit_edge.devices.qemu.registration import row as qemu_row
 from levit_edge.errors import InputError, MissingComponentError
 
