@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from levit_edge.errors import InputError
 from levit_edge.wording import validation_reason
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MANIFEST_NAME = "manifest.json"  # what makes a folder a bundle
 

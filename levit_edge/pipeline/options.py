@@ -122,8 +122,9 @@ class BuildOptions(_Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         valid = (*TARGETS, ALL_TARGETS)
-        if not isinstance(self.targets, tuple) or not self.targets:
-            raise InputError(f"targets is {self.targets!r}; give a tuple of names; valid: {', '.join(valid)}")
+        given: object = self.targets
+        if not isinstance(given, tuple) or not given:  # a lone string would be taken letter by letter
+            raise InputError(f"targets is {given!r}; give a tuple of names; valid: {', '.join(valid)}")
         for name in self.targets:
             if name not in valid:
                 raise InputError(f"unknown target {name!r}; valid: {', '.join(valid)}")

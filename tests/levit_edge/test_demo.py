@@ -57,8 +57,9 @@ def test_the_demo_is_known_by_its_weights() -> None:
     """Whatever they are called, and also when they are stored as float32."""
     checkpoint = demo.demo_checkpoint()
     assert checkpoint.sha256 == demo.DEMO_SHA256
-    assert demo.is_demo(from_module(checkpoint.model).sha256)
-    assert not demo.is_demo(from_module(random_model(checkpoint.model.config)).sha256)
+    assert demo.is_demo(from_module(checkpoint.model).sha256, demo.DEMO_LABELS)
+    assert not demo.is_demo(demo.DEMO_SHA256, ("LABEL_0", "LABEL_1"))  # its images have no class of such a model
+    assert not demo.is_demo(from_module(random_model(checkpoint.model.config)).sha256, demo.DEMO_LABELS)
 
 
 def test_weights_are_float16_and_no_variance_is_lost() -> None:
