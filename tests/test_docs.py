@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
 import re
 import shlex
 import tomllib
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 import typer
 
+import levit_edge
 from levit_edge.cli.app import app
 from tests.places import ROOT
 
@@ -137,8 +140,23 @@ def test_the_glossary_explains_each_term_once_in_alphabetical_order() -> None:
 
 
 @pytest.mark.parametrize("text", code("python"))
-def test_python_examples_parse(text: str) -> None:
-    ast.parse(text)
+def test_python_examples_name_what_exists(text: str) -> None:
+    """Every import succeeds, and everything that is taken from ``levit_edge`` is there."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            module = importlib.import_module(node.module)
+            assert not [alias.name for alias in node.names if not hasattr(module, alias.name)]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "levit_edge":
+            assert hasattr(levit_edge, node.attr), node.attr
+
+
+def test_the_python_page_has_every_verb_and_every_option() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for name in levit_edge._OPTIONS:
+        assert name in page
+        fields = [field.name for field in dataclasses.fields(getattr(levit_edge, name))]
+        assert not [field for field in fields if f"`{field}`" not in page], name
 
 
 @pytest.mark.parametrize("text", code("toml"))

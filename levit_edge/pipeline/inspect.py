@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from levit_edge.bundle.files import size_bytes
 from levit_edge.pipeline.bundles import open_verified
-from levit_edge.pipeline.diverge import diverge
 from levit_edge.pipeline.options import InspectOptions
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import Inspection
@@ -14,9 +13,11 @@ from levit_edge.report.divergence import Divergence
 def inspect(options: InspectOptions, progress: Progress = QUIET) -> Inspection | Divergence:
     """What runs where, read from the bundle's model file; every layer compared where ``options.diverge`` is an image.
 
-    Raises InputError when the bundle is not as it was built, and what :func:`diverge` does.
+    Raises InputError when the bundle is not as it was built, and what :func:`levit_edge.pipeline.diverge.diverge` does.
     """
     if options.diverge is not None:
+        from levit_edge.pipeline.diverge import diverge  # imports torch, which the operators of some files do not need
+
         with progress.step("compare every layer"):
             return diverge(options.bundle, options.diverge)
     bundle, target = open_verified(options.bundle)

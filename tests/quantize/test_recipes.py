@@ -63,11 +63,12 @@ def test_an_empty_file_is_int8_under_another_name(tmp_path: Path) -> None:
     [
         ('base = "w8a16"', True),
         ('base = "fp16"', True),
-        ('base = "w8a16"\nactivations = "float32"', False),
+        ('base = "w8a16"\nactivations = "float32"', True),
+        ('base = "fp32"', False),
         ('base = "int8"\nactivations = "float16"', True),
     ],
 )
-def test_a_file_needs_float16_where_its_own_settings_say_so(tmp_path: Path, text: str, needed: bool) -> None:
+def test_a_file_needs_float16_where_it_or_its_base_does(tmp_path: Path, text: str, needed: bool) -> None:
     assert load_recipe(write(tmp_path, text)).needs_float16 is needed
 
 

@@ -72,7 +72,7 @@ def test_operator_rows_are_counted_and_sorted() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("onnx", "coreml"), pytest.param(("executorch",), marks=pytest.mark.slow)], ids=" and ".join
+    "names", [pytest.param(names, marks=pytest.mark.slow) for names in (("onnx", "coreml"), ("executorch",))]
 )
 def test_another_process_with_another_hash_seed_writes_the_same_bytes(
     names: tuple[str, ...], written: Written, tmp_path: Path
