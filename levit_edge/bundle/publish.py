@@ -89,8 +89,10 @@ def lock_directory(out: Path, *, timeout_s: float = 0) -> Iterator[None]:
             lock_file.write_text(f"{os.getpid()}\n")
             yield
         finally:
-            lock_file.unlink(missing_ok=True)
-            lock.release()
+            try:
+                lock_file.unlink(missing_ok=True)
+            finally:
+                lock.release()
             for folder in created:
                 with contextlib.suppress(OSError):
                     folder.rmdir()

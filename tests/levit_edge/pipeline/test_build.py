@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_a_manifest_says_how_to_use_the_model(name: str, built: Built) -> None:
     assert manifest.calibration is not None and calibration is not None
     assert manifest.calibration.sha256 == calibration.sha256
     assert manifest.model.sha256 == built.report.model.sha256
-    assert manifest.tool_versions["torch"] == torch.__version__
+    assert manifest.tool_versions["torch"] == metadata.version("torch")
     open_bundle(built.out / name).verify()
 
 
