@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -226,3 +227,14 @@ def test_exchange_swaps_two_folders_in_one_step(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "b") == ["x"]
     with pytest.raises(FileNotFoundError):
         atomic_swap.exchange(tmp_path / "a", tmp_path / "absent")
+
+
+def test_the_lock_is_released_where_its_file_cannot_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "denied", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(InputError) as kept, lock_directory(tmp_path):
+        patch.setattr(Path, "unlink", refuse)
+    assert kept.tb is not None  # it holds everything that the block held, so nothing is released by being forgotten
+    with lock_directory(tmp_path):
+        pass
