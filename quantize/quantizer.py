@@ -86,18 +86,16 @@ class SchemeQuantizer(Quantizer):
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         for node in model.graph.nodes:
-            inputs, output = self._inputs(model, node), self._output(node)
+            inputs = self._inputs(model, node)
+            output = self._activation if role(node) in self.scheme.stored else None
+            if is_move(node) and self._is_stored(node):
+                output = SharedQuantizationSpec(node.all_input_nodes[0])
             if inputs or output is not None:
                 node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(inputs, output, _annotated=True)
         return model
 
     def _is_stored(self, node: fx.Node) -> bool:
         return role(source(node)) in self.scheme.stored
-
-    def _output(self, node: fx.Node) -> QuantizationSpecBase | None:
-        if is_move(node) and self._is_stored(node):
-            return SharedQuantizationSpec(node.all_input_nodes[0])
-        return self._activation if role(node) in self.scheme.stored else None
 
     def _inputs(self, model: fx.GraphModule, node: fx.Node) -> dict[fx.Node, QuantizationSpecBase | None]:
         if is_layer(node):

@@ -50,13 +50,9 @@ def clear_os_errors(path: Path) -> Iterator[None]:
         advice = _DISK_ERRORS.get(error.errno or 0)
         if advice is None:
             raise
-        raise InputError(f"{_culprit(error, path)}: {advice}") from error
-
-
-def _culprit(error: OSError, path: Path) -> Path:
-    if not isinstance(error.filename, str) or Path(error.filename).is_relative_to(path):
-        return path
-    return path if path.is_relative_to(error.filename) else Path(error.filename)
+        name = error.filename
+        outside = isinstance(name, str) and not Path(name).is_relative_to(path) and not path.is_relative_to(name)
+        raise InputError(f"{Path(name) if outside else path}: {advice}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -40,7 +40,10 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; the README lists the codes."""
     try:
-        return _invoke(_global_flags_first(arguments))
+        # As typer does, but without its error handling. Each verb returns its exit code.
+        command = typer.main.get_command(app)
+        with command.make_context(PROGRAM, _global_flags_first(arguments)) as context:
+            return int(command.invoke(context) or 0)
     except typer.Exit as finished:
         return finished.exit_code
     except BrokenPipeError:  # the program that read --help or --version has ended
@@ -57,13 +60,6 @@ def run(arguments: Sequence[str]) -> int:
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     signal.signal(signal.SIGTERM, lambda *_: None)  # a second one must not interrupt the cleaning up
     raise Terminated
-
-
-def _invoke(arguments: list[str]) -> int:
-    """Parse and run, as ``typer`` does but without its error handling. Each verb returns its exit code."""
-    command = typer.main.get_command(app)
-    with command.make_context(PROGRAM, arguments) as context:
-        return int(command.invoke(context) or 0)
 
 
 def _global_flags_first(arguments: Sequence[str]) -> list[str]:

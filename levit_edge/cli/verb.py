@@ -47,7 +47,9 @@ def add_verb(app: typer.Typer, verb: Verb[Any, Any]) -> None:
 
     def command(*, as_json: bool, **values: Any) -> int:
         try:
-            options = verb.options(**{name: _plain(value) for name, value in values.items()})
+            # A repeatable option comes as a list; the records keep tuples.
+            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            options = verb.options(**plain)
         except InputError as error:
             raise InputError(f"{error} (see levit-edge {verb.name} --help)") from None
         with working() as progress:
@@ -67,28 +69,19 @@ def epilog(examples: tuple[str, ...]) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {example}" for example in examples)
 
 
-def _plain(value: Any) -> Any:
-    """A repeatable option comes as a list; the records keep tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _parameters(record: type) -> Iterator[inspect.Parameter]:
     """A keyword parameter for each field that the command line shows."""
     hints, shown = get_type_hints(record), options_of(record)
     for field in fields(record):
         if (option := shown.get(field.name)) is not None:
             kind = option.type or hints[field.name]
-            default = inspect.Parameter.empty if field.default is MISSING else _listed(field.default)
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
             yield inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=default,
+                default=list(default) if isinstance(default, tuple) else default,
                 annotation=Annotated[kind, _typer(field.name, option, kind)],
             )
-
-
-def _listed(default: Any) -> Any:
-    return list(default) if isinstance(default, tuple) else default
 
 
 def _typer(name: str, option: Option, kind: Any) -> Any:

@@ -68,12 +68,9 @@ def tolerated_events(n: int, rate: float, chance: float = CHANCE) -> int:
     """Largest count that ``n`` trials of probability ``rate`` reach or exceed in at least ``chance`` of cases."""
     tail = 0.0
     for count in range(n, -1, -1):
-        tail += _binomial(n, count, rate)
+        # The binomial probability of exactly ``count``, by logarithms.
+        ways = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
+        tail += math.exp(ways + count * math.log(rate) + (n - count) * math.log1p(-rate))
         if tail >= chance:
             return count
     return 0
-
-
-def _binomial(n: int, count: int, rate: float) -> float:
-    ways = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
-    return math.exp(ways + count * math.log(rate) + (n - count) * math.log1p(-rate))

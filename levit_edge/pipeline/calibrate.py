@@ -11,7 +11,6 @@ from torch import Tensor
 from calibration import calibration_hash
 from levit_edge.bundle.manifest import CalibrationInfo
 from levit_edge.errors import InputError
-from levit_edge.pipeline.images import Selection
 from levit_edge.pipeline.plan import Job
 from quantize.flow import calibrate as gather
 from quantize.statistics import Histogram
@@ -42,10 +41,8 @@ def calibrate(job: Job) -> Calibrated:
         histograms = gather(job.subject.program, inputs())
     except ValueError as error:
         raise InputError(f"{selection.source}: {error}") from None
-    return Calibrated(histograms, _info(selection, tuple(skipped), job.plan.options.seed), tuple(skipped))
-
-
-def _info(selection: Selection, skipped: tuple[str, ...], seed: int) -> CalibrationInfo:
+    seed = job.plan.options.seed
     kept = tuple(item for item in selection.items if item.name not in skipped)
     sha256 = calibration_hash(selection.images, kept, selection.preprocessing, seed)
-    return CalibrationInfo(source=selection.source, sha256=sha256, seed=seed, samples=len(kept))
+    info = CalibrationInfo(source=selection.source, sha256=sha256, seed=seed, samples=len(kept))
+    return Calibrated(histograms, info, tuple(skipped))

@@ -1,1 +1,3 @@
 """iOS: Core ML."""
+
+MINIMUM_DEPLOYMENT_TARGET = "iOS17"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from levit_edge.report.answers import Placement, Precision
+from targets.coreml import MINIMUM_DEPLOYMENT_TARGET
 from targets.coreml.mil.specification import main_block, main_function
-from targets.coreml.target import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import Contents, operator_rows
 
 _MOVES = ("reshape", "transpose", "expand_dims", "squeeze", "quantize", "dequantize", "cast")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch.export import ExportedProgram
 
-from targets.coreml.target import MINIMUM_DEPLOYMENT_TARGET
+from targets.coreml import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import INPUT_NAME, OUTPUT_NAME
 
 _DEBUG_FILE = "executorch_debug_handle_mapping.json"  # for ExecuTorch's own profiler; no part of the package

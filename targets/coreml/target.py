@@ -6,9 +6,8 @@ They can be converted on any operating system, and executed on macOS.
 from __future__ import annotations
 
 from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from targets.coreml import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import Backend, Target
-
-MINIMUM_DEPLOYMENT_TARGET = "iOS17"
 
 
 def _backend() -> Backend:

@@ -1,1 +1,3 @@
 """ARM Linux: ONNX Runtime."""
+
+OPSET = 21

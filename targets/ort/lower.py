@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.export import ExportedProgram
 
-from targets.ort.target import OPSET
+from targets.ort import OPSET
 from targets.target import INPUT_NAME, OUTPUT_NAME
 
 

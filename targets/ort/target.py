@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from targets.ort import OPSET
 from targets.target import Backend, Target
-
-OPSET = 21
 
 
 def _backend() -> Backend:

@@ -89,7 +89,8 @@ def kernels(blocks: Iterable[Block], mappings: list[Region], runs: int) -> list[
     kinds: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for block, mapping in placed:
         function, code = ("all of it", b"") if mapping is None else _function_of(block, mapping, libraries)
-        name = _short(mapping.path if mapping else UNMAPPED), function
+        path = mapping.path if mapping else UNMAPPED
+        name = path.name.partition(".")[0], function  # ``libc`` for ``libc.so.6``
         executed[name] += block.executed
         count_kinds(code, block.times, kinds[name])
     found = [
@@ -111,8 +112,3 @@ def _function_of(block: Block, mapping: Region, libraries: Mapping[Path, Library
     library = libraries[mapping.path]
     offset = block.address - mapping.start + mapping.offset
     return library.function_at(offset), library.content[offset : offset + block.instructions * INSTRUCTION_BYTES]
-
-
-def _short(path: Path) -> str:
-    """The file's name up to its first dot: ``libc`` for ``libc.so.6``."""
-    return path.name.partition(".")[0]

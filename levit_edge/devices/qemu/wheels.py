@@ -74,7 +74,9 @@ def fetch_wheels(folder: Path, wheels: Wheels) -> dict[str, str]:
     Wheels that an interrupted run has fetched are used, after their hashes have been checked again;
     :func:`forget_wheels` deletes them.
     """
-    kept = _kept(wheels)
+    # A folder for exactly these wheels: those of another version must not be unpacked with them.
+    identity = hashlib.sha256("\n".join(wheels.wanted).encode()).hexdigest()
+    kept = machine_folder() / "wheels" / f"{wheels.name}-{identity[:12]}"
     kept.mkdir(parents=True, exist_ok=True)
     _download(kept, wheels)
     files = {file.name: sha256_file(file) for file in sorted(kept.glob("*.whl"))}
@@ -94,12 +96,6 @@ def fetch_wheels(folder: Path, wheels: Wheels) -> dict[str, str]:
 def forget_wheels() -> None:
     """Delete the wheels that were kept for an interrupted run."""
     shutil.rmtree(machine_folder() / "wheels", ignore_errors=True)
-
-
-def _kept(wheels: Wheels) -> Path:
-    """A folder for exactly these wheels: those of another version must not be unpacked with them."""
-    identity = hashlib.sha256("\n".join(wheels.wanted).encode()).hexdigest()
-    return machine_folder() / "wheels" / f"{wheels.name}-{identity[:12]}"
 
 
 def _download(kept: Path, wheels: Wheels) -> None:

@@ -76,13 +76,11 @@ def _id2label(value: object) -> tuple[str, ...]:
         names = {int(index): name for index, name in dict(value).items()}  # type: ignore[call-overload]
     except (TypeError, ValueError) as error:
         raise InputError(f"config.json has an id2label that is not a map of class number to name: {error}") from error
-    if sorted(names) != list(range(len(names))) or not all(isinstance(name, str) for name in names.values()):
-        raise InputError(f"config.json has an id2label with ids {_ends(sorted(names))}; expected names for 0, 1, 2, …")
+    ids = sorted(names)
+    if ids != list(range(len(names))) or not all(isinstance(name, str) for name in names.values()):
+        shown = f"{ids[0]} … {ids[-1]} ({len(ids)} of them)" if len(ids) > 4 else ", ".join(map(str, ids))
+        raise InputError(f"config.json has an id2label with ids {shown}; expected names for 0, 1, 2, …")
     return tuple(names[index] for index in range(len(names)))
-
-
-def _ends(ids: list[int]) -> str:
-    return f"{ids[0]} … {ids[-1]} ({len(ids)} of them)" if len(ids) > 4 else ", ".join(map(str, ids))
 
 
 def _stated_heads(raw: Mapping[str, Any], num_labels: int | None) -> int | None:

@@ -19,7 +19,7 @@ from levit_edge.errors import InputError
 from levit_edge.wording import first_line
 from targets.coreml.mil.catalogue import OPERATORS
 from targets.coreml.mil.operator import Result
-from targets.coreml.mil.records import FLOATS, Constant, Operation, Precision, Source, Value
+from targets.coreml.mil.records import FLOATS, Operation, Precision, Source, Value
 
 _WHOLE_IN_FLOAT32 = ("int8", "uint8")
 
@@ -129,7 +129,8 @@ class Planner:
         self._note(self.source.input)
         for name, constant in self.source.constants.items():
             self._note(Value(name, constant.dtype, constant.values.shape))
-            self.constants[name] = self._stored(constant)
+            values = torch.from_numpy(np.array(constant.values)).to(_storage(constant.dtype))
+            self.constants[name] = to_half(values) if is_half(constant.dtype, self.precision) else values
         rounds_image = self.source.input.name in self.halves
         steps = [step for operation in self.source.operations if (step := self._step(operation)).reads]
         computed = {name: value for name, value in self.constants.items() if name not in self.source.constants}
@@ -144,10 +145,6 @@ class Planner:
         if half:
             self.halves.add(value.name)
         return half
-
-    def _stored(self, constant: Constant) -> Tensor:
-        values = torch.from_numpy(np.array(constant.values)).to(_storage(constant.dtype))
-        return to_half(values) if is_half(constant.dtype, self.precision) else values
 
     def _step(self, operation: Operation) -> Step:
         """The step of an operator; an operator that reads only constants runs at once."""

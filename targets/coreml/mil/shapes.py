@@ -63,15 +63,12 @@ def slice_by_index(
             x = x.narrow(axis, begin[axis] % x.shape[axis], 1)
             continue
         cut = slice(None if first[axis] else begin[axis], None if last[axis] else end[axis], step)
-        x = _cut(x, axis, range(x.shape[axis])[cut])
+        kept = range(x.shape[axis])[cut]
+        if kept.step > 0:
+            x = x[(slice(None),) * axis + (slice(kept.start, kept.stop, kept.step),)]
+        else:  # torch slices only forwards
+            x = x.index_select(axis, torch.tensor(list(kept), dtype=torch.int64))
     return x.squeeze(tuple(axis for axis, drop in enumerate(index) if drop))
-
-
-def _cut(x: Tensor, axis: int, kept: range) -> Tensor:
-    """The ``kept`` indices of ``axis``, in either direction."""
-    if kept.step > 0:
-        return x[(slice(None),) * axis + (slice(kept.start, kept.stop, kept.step),)]
-    return x.index_select(axis, torch.tensor(list(kept), dtype=torch.int64))
 
 
 def split(

@@ -11,7 +11,8 @@ import pytest
 from levit_edge.bundle.files import sha256_file, size_bytes
 from levit_edge.errors import InputError
 from levit_edge.pipeline.verify import sqnr_db
-from targets.ort.target import OPSET, TARGET
+from targets.ort import OPSET
+from targets.ort.target import TARGET
 from targets.target import INPUT_NAME, OUTPUT_NAME
 from tests.programs import ATTENTIONS, CONVS, HARDSWISHES, LINEARS, micro, quantized, run
 from tests.targets.conftest import Written
