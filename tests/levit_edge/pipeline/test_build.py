@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from levit_edge.bundle.files import sha256_path
 from levit_edge.bundle.golden import read_golden
@@ -19,7 +17,7 @@ from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.describe import NUMERICS_ONLY
-from levit_edge.report.schema import load_report
+from levit_edge.report.schema import Report, load_report
 from targets.registry import TARGETS
 from targets.runner import run_batch
 from tests.levit_edge.families.levit.levits import DATA, hf_model
@@ -136,7 +134,8 @@ def test_the_golden_values_can_be_reproduced(name: str, built: Built) -> None:
     assert np.abs(inputs - golden.inputs).max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["onnx", *(pytest.param(n, marks=pytest.mark.slow) for n in ("coreml", "executorch"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
 def test_the_same_inputs_give_the_same_files(name: str, built: Built, tmp_path: Path) -> None:
     build(built.options(tmp_path, targets=(name,), recipe="int8", calibration=built.images, seed=5))
     files = sorted(path.name for path in (tmp_path / name).iterdir())
@@ -153,13 +152,31 @@ def test_another_seed_gives_another_calibration(built: Built, tmp_path: Path) ->
     assert sha256_path(tmp_path / "onnx" / "model.onnx") != sha256_path(built.out / "onnx" / "model.onnx")
 
 
-def test_a_float_build_is_its_own_reference(built: Built, tmp_path: Path) -> None:
-    report = build(built.options(tmp_path, calibration=built.images))
+def test_a_float_build_of_a_fused_module_is_its_own_reference(built: Built, tmp_path: Path) -> None:
+    report = build(built.options(tmp_path, model=micro().model, calibration=built.images))
     entry = report.targets["onnx"]
     assert (entry.recipe, entry.size_ratio) == ("fp32", 1.0)
     assert entry.accuracy is not None and entry.accuracy.agreement_pct == 100
     assert entry.delegation is not None and entry.delegation.int8_ops == 0
     assert open_bundle(tmp_path / "onnx").manifest.calibration is None
+    _check_micro(report, tmp_path)
+
+
+def test_a_transformers_model_is_built_and_a_limit_caps_what_is_evaluated(built: Built, tmp_path: Path) -> None:
+    model = hf_model(micro_config(), heads=2)
+    report = build(built.options(tmp_path, model=model, calibration=built.images, limit=4))
+    accuracy = report.targets["onnx"].accuracy
+    assert accuracy is not None and accuracy.n == 4
+    _check_micro(report, tmp_path)
+
+
+def _check_micro(report: Report, out: Path) -> None:
+    """The micro LeViT was built: the golden logits are those that its fused model gives."""
+    assert (report.model.num_labels, report.model.image_size) == (3, 64)
+    golden = read_golden(out / "onnx")
+    with torch.no_grad():
+        expected = micro().model(torch.from_numpy(golden.inputs)).numpy()
+    assert np.abs(expected - golden.logits).max() <= 1e-4
 
 
 def test_without_images_only_the_numerics_are_verified(built: Built, tmp_path: Path) -> None:
@@ -172,12 +189,15 @@ def test_without_images_only_the_numerics_are_verified(built: Built, tmp_path: P
     assert read_golden(tmp_path / "coreml").names[0] == "noise-0"
 
 
-def test_unlabelled_images_give_agreement_but_no_top1(built: Built, tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_authors_and_unlabelled_images_give_agreement_but_no_top1(
+    built: Built, tmp_path: Path
+) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in built.images.rglob("*.png"):
         shutil.copy(path, flat / f"{path.parent.name}-{path.name}")
-    report = build(built.options(tmp_path / "dist", calibration=flat))
+    report = build(built.options(tmp_path / "dist", model=str(DATA / "levit_tiny_fair.pth"), calibration=flat))
+    assert (report.model.num_labels, report.model.source) == (11, "levit_tiny_fair.pth")
     accuracy = report.targets["onnx"].accuracy
     assert accuracy is not None and (accuracy.n, accuracy.n_labelled, accuracy.top1_pct) == (LEFT, 0, None)
     gates = {gate.name: gate.passed for gate in report.targets["onnx"].gates}
@@ -189,11 +209,6 @@ def test_a_data_set_for_evaluation_is_used_whole(built: Built, tmp_path: Path) -
     report = build(built.options(tmp_path / "dist", calibration=built.images, eval_data=other))
     accuracy = report.targets["onnx"].accuracy
     assert accuracy is not None and accuracy.n == len(CLASSES) * PER_CLASS
-
-
-def test_a_limit_caps_what_is_evaluated(built: Built, tmp_path: Path) -> None:
-    accuracy = build(built.options(tmp_path, calibration=built.images, limit=4)).targets["onnx"].accuracy
-    assert accuracy is not None and accuracy.n == 4
 
 
 def test_bad_images_are_left_out_and_listed_when_asked(built: Built, tmp_path: Path) -> None:
@@ -218,22 +233,3 @@ def test_only_unreadable_images_are_one_line(built: Built, tmp_path: Path) -> No
     )
     with pytest.raises(InputError, match=r"/images: none of the 1 images could be read; image a\.png: not an image"):
         build(options)
-
-
-def _modules() -> dict[str, Callable[[], nn.Module]]:
-    return {"a fused model": lambda: micro().model, "a transformers model": lambda: hf_model(micro_config(), heads=2)}
-
-
-@pytest.mark.parametrize("kind", _modules())
-def test_a_module_may_be_given_as_the_model(kind: str, built: Built, tmp_path: Path) -> None:
-    report = build(built.options(tmp_path, model=_modules()[kind](), calibration=built.images))
-    assert (report.model.num_labels, report.model.image_size) == (3, 64)
-    golden = read_golden(tmp_path / "onnx")
-    with torch.no_grad():
-        expected = micro().model(torch.from_numpy(golden.inputs)).numpy()
-    assert np.abs(expected - golden.logits).max() <= 1e-4
-
-
-def test_a_saved_checkpoint_with_other_layouts_builds_too(built: Built, tmp_path: Path) -> None:
-    report = build(built.options(tmp_path, model=str(DATA / "levit_tiny_fair.pth"), calibration=built.images))
-    assert (report.model.num_labels, report.model.source) == (11, "levit_tiny_fair.pth")

@@ -94,36 +94,35 @@ def test_the_float_row_is_the_accuracy_of_the_report(built: Built) -> None:
 
 
 def test_a_device_adds_accuracy_instructions_and_a_row(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
-    report = build(built.options(tmp_path, calibration=built.images, device=NAME))
+    targets = ("coreml", "onnx")  # the device does not run Core ML, which is built and left out there
+    report = build(built.options(tmp_path, targets=targets, calibration=built.images, device=NAME))
     assert load_report(tmp_path / "report.json") == report
     assert _names(report)[-1] == "onnx arm64"
-    for name, entry in report.targets.items():
-        found = entry.devices[NAME]
-        assert found.accuracy is not None and found.local is not None
-        assert (found.accuracy.n, found.accuracy.n_labelled, found.accuracy.executed) == (LEFT, LEFT, True)
-        assert found.accuracy.runtime == f"{name}-runtime 1.2 on {NAME}"
-        assert entry.accuracy is not None and found.local.runtime == entry.accuracy.runtime
-        assert (found.local.agreement_pct, found.local.sqnr_db, found.local.n) == (100, None, LEFT)
-        assert {gate.name: gate.passed for gate in entry.gates}[ARM_GATE] is True
-        counted = found.instructions
-        assert counted is not None and found.latency is None
-        assert (counted.runs, counted.fp32_instructions, counted.instructions) == (COUNTED_RUNS, 2000, 1000)
-        assert (counted.ratio, counted.spread_pct) == (2.0, pytest.approx(1.0))
-        assert [(k.function, k.instructions) for k in counted.kernels] == [
-            ("gemm", 700),
-            ("memcpy", 100),
-            ("other", 200),
-        ]
+    assert not report.targets["coreml"].devices and {target for target, _, _ in toy.asked} == {"onnx"}
+    entry = report.targets["onnx"]
+    found = entry.devices[NAME]
+    assert found.accuracy is not None and found.local is not None
+    assert (found.accuracy.n, found.accuracy.n_labelled, found.accuracy.executed) == (LEFT, LEFT, True)
+    assert found.accuracy.runtime == f"onnx-runtime 1.2 on {NAME}"
+    assert entry.accuracy is not None and found.local.runtime == entry.accuracy.runtime
+    assert (found.local.agreement_pct, found.local.sqnr_db, found.local.n) == (100, None, LEFT)
+    assert {gate.name: gate.passed for gate in entry.gates}[ARM_GATE] is True
+    counted = found.instructions
+    assert counted is not None and found.latency is None
+    assert (counted.runs, counted.fp32_instructions, counted.instructions) == (COUNTED_RUNS, 2000, 1000)
+    assert (counted.ratio, counted.spread_pct) == (2.0, pytest.approx(1.0))
+    assert [(k.function, k.instructions) for k in counted.kernels] == [
+        ("gemm", 700),
+        ("memcpy", 100),
+        ("other", 200),
+    ]
     assert toy.asked.count(("onnx", "model.onnx", LEFT)) == 1
     data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert data["targets"]["onnx"]["devices"][NAME]["instructions"]["instructions"] == 1000
 
 
-def test_core_ml_is_left_out_on_a_device_and_alone_it_is_refused(built: Built, tmp_path: Path, toy: ToyDevice) -> None:
-    options = built.options(tmp_path / "both", targets=("coreml", "onnx"), calibration=built.images, device=NAME)
-    report = build(options)
-    assert not report.targets["coreml"].devices and report.targets["onnx"].devices
-    assert {target for target, _, _ in toy.asked} == {"onnx"}
+@pytest.mark.usefixtures("toy")
+def test_core_ml_alone_is_refused_by_a_device_that_does_not_run_it(built: Built, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not run coreml bundles; it runs: executorch, onnx"):
         build(built.options(tmp_path / "one", targets=("coreml",), device=NAME))
     assert not (tmp_path / "one").exists()
