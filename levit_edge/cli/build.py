@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # the help does not wait for what only an answer needs
     from levit_edge.report.schema import Report
 
 
+WORTH_A_LINE = ("failed", "undecided")
+
+
 def _run(options: BuildOptions, progress: Progress) -> Report:
     from levit_edge.pipeline.build import build
 
@@ -22,17 +25,17 @@ def _run(options: BuildOptions, progress: Progress) -> Report:
 
 
 def show(options: BuildOptions, report: Report) -> Iterator[RenderableType]:
-    """The summary, the gates that failed, and where the files are."""
+    """The summary, the gates that did not pass, and where the files are."""
+    from levit_edge.report.figures import gate_line
     from levit_edge.report.terminal import summary_table
 
     yield summary_table(report)
     yield from (f"warning: {warning}" for warning in report.warnings)
     for name, target in report.targets.items():
         yield from (f"warning: {name}: {warning}" for warning in target.warnings)
-        for gate in target.gates:
-            if gate.passed is False:
-                note = f" ({gate.note})" if gate.note else ""
-                yield f"failed: {name}: {gate.name} is {gate.value:.3f}, limit {gate.limit:.3f}{note}"
+        yield from (
+            f"{gate.outcome}: {name}: {gate_line(gate)}" for gate in target.gates if gate.outcome in WORTH_A_LINE
+        )
     for target in report.targets.values():
         yield f"{options.out / target.bundle / target.model_file}"
     yield f"{options.out / 'report.md'}"

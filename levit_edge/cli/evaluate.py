@@ -41,5 +41,5 @@ VERB = Verb(
     options=EvaluateOptions,
     run=_run,
     show=show,
-    exit_code=lambda result: GATE_FAILED if result.verdict == "failed" else DONE,
+    exit_code=lambda result: DONE if result.passed else GATE_FAILED,
 )

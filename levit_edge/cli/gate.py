@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:  # the help does not wait for what only an answer needs
     from rich.console import RenderableType
 
     from levit_edge.report.answers import GateCheck
+    from levit_edge.report.schema import Outcome
+
+OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "undecided", "not applicable")
 
 
 def _run(options: GateOptions, progress: Progress) -> GateCheck:
@@ -26,18 +30,24 @@ def show(options: GateOptions, check: GateCheck) -> Iterator[RenderableType]:
     from levit_edge.cli.tables import gate_table
 
     del options
+    if check.written is not None:
+        yield check.written
+        return
     for name, results in check.targets.items():
         yield gate_table(name, results)
-    outcomes = [result.passed for results in check.targets.values() for result in results]
-    yield f"{outcomes.count(True)} passed, {outcomes.count(False)} failed, {outcomes.count(None)} skipped"
+    counts = Counter(result.outcome for results in check.targets.values() for result in results)
+    yield ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
 
 
 VERB = Verb(
     name="gate",
     help="Check the figures of a report against limits, and against an earlier report.",
-    examples=("levit-edge gate dist/report.json --baseline release-1.json --junit gates.xml",),
+    examples=(
+        "levit-edge gate dist/report.json --baseline release-1.json --junit gates.xml",
+        "levit-edge gate dist/report.json --init gates.toml",
+    ),
     options=GateOptions,
     run=_run,
     show=show,
-    exit_code=lambda check: DONE if check.passed else GATE_FAILED,
+    exit_code=lambda check: DONE if check.passed or check.written is not None else GATE_FAILED,
 )

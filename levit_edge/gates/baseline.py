@@ -4,112 +4,133 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import Field
+import numpy as np
 
-from levit_edge.errors import InputError
-from levit_edge.gates.gate import at_least, at_most, skipped
+from levit_edge.gates.gate import at_least, at_most, not_applicable, undecided
+from levit_edge.gates.gates_file import GatesFile, Regression
+from levit_edge.gates.identity import compare_identities
+from levit_edge.gates.sampled import judge_drop, judge_speedup
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.metrics.instructions import Instructions
-from levit_edge.record import Record
-from levit_edge.report.schema import Delegation, GateResult, Latency, Report, TargetReport
+from levit_edge.report.policy import IdentityName
+from levit_edge.report.schema import Delegation, GateResult, Report, TargetReport
+
+FIGURES_NEED: tuple[IdentityName, ...] = ("model", "recipe")
+"""Identities without which no figure is compared at all; the images and the host matter to some figures only."""
 
 
-class Tolerances(Record):
-    """How much worse than the baseline a figure may be before it counts as a regression.
+def compare_to_baseline(report: Report, baseline: Report, file: GatesFile) -> dict[str, tuple[GateResult, ...]]:
+    """Results per target of the baseline, and of the report: first the identities, then the figures.
 
-    Accuracy and agreement may always differ by two images. The two speedups may come from different machines or days,
-    so their tolerance is wide; a kernel that falls back to float costs more than that. Instruction counts depend on no
-    clock, so theirs is narrow.
+    A target that the baseline has and the report lacks fails, and one that only the report has is undecided. What the
+    baseline measured and the report did not is undecided. The answers are compared image by image.
     """
-
-    top1_drop_pp: float = Field(default=0.3, ge=0)
-    agreement_pct: float = Field(default=0.5, ge=0)
-    sqnr_db: float = Field(default=1.0, ge=0)
-    size_pct: float = Field(default=2.0, ge=0)
-    speedup_pct: float = Field(default=30.0, ge=0, lt=100)
-    instructions_pct: float = Field(default=2.0, ge=0)
+    names = dict.fromkeys((*baseline.targets, *report.targets))
+    return {name: tuple(_compare(name, report, baseline, file.regression_of(name))) for name in names}
 
 
-def compare_to_baseline(
-    report: Report, baseline: Report, tolerances: Tolerances | None = None
-) -> dict[str, tuple[GateResult, ...]]:
-    """Results per target of the baseline; figures that one side lacks, or another runtime produced, are skipped.
-
-    A target that the baseline has and the report lacks fails. Raises InputError when a target was built with different
-    recipes.
-    """
-    return {
-        name: tuple(_compare(name, report.targets.get(name), before, tolerances or Tolerances()))
-        for name, before in baseline.targets.items()
-    }
-
-
-def _compare(name: str, now: TargetReport | None, before: TargetReport, slack: Tolerances) -> Iterator[GateResult]:
+def _compare(name: str, report: Report, baseline: Report, slack: Regression) -> Iterator[GateResult]:
+    now, before = report.targets.get(name), baseline.targets.get(name)
     if now is None:
         yield at_least("baseline_target_present", 0, 1, f"the baseline has {name}, this report does not")
         return
-    if now.recipe != before.recipe:
-        raise InputError(
-            f"{name}: recipe {now.recipe!r} cannot be compared with a baseline of recipe {before.recipe!r}"
-        )
+    if before is None:
+        yield undecided("baseline_target_present", 1, f"the baseline has no {name} to compare with")
+        return
+    identities = list(compare_identities((report, now), (baseline, before), slack.accept_difference))
+    yield from identities
+    same = {result.name.removeprefix("baseline_"): result.outcome for result in identities}
+    if any(same[name] == "failed" for name in FIGURES_NEED):
+        return
     yield at_most("baseline_size_bytes", now.size_bytes, before.size_bytes * (1 + slack.size_pct / 100))
     if before.accuracy is not None:
-        yield from _compare_accuracy(now.accuracy, before.accuracy, slack)
+        yield from _compare_accuracy(now.accuracy, before.accuracy, slack, same["evaluation"] == "passed")
     if before.latency is not None:
-        yield _compare_speedup(now.latency, before.latency, slack)
+        yield _compare_speedup(now, before, slack, same["host"] == "passed")
     yield from _compare_instructions(now, before, slack)
     if before.delegation is not None:
         yield from _compare_delegation(now.delegation, before.delegation)
 
 
-def _compare_accuracy(now: Accuracy | None, before: Accuracy, slack: Tolerances) -> Iterator[GateResult]:
-    if now is None or (now.runtime, now.executed) != (before.runtime, before.executed):
-        yield skipped(
-            "baseline_agreement_pct", before.agreement_pct, f"this report has no accuracy from {before.source}"
-        )
+def _compare_accuracy(
+    now: Accuracy | None, before: Accuracy, slack: Regression, same_images: bool
+) -> Iterator[GateResult]:
+    """The answers that became wrong since the baseline against those that became right; the same for agreement."""
+    drop, agreement = "baseline_top1_drop_pp", "baseline_agreement_drop_pp"
+    why = _incomparable(now, before, same_images)
+    if now is None or now.outcomes is None or before.outcomes is None or why:
+        judged = not_applicable if now is not None and not same_images else undecided
+        yield judged(drop, slack.top1_drop_pp, why)
+        yield judged(agreement, slack.agreement_pp, why)
         return
-    two_images = 200 / now.n
-    agreement = before.agreement_pct - max(slack.agreement_pct, two_images)
-    yield at_least("baseline_agreement_pct", now.agreement_pct, agreement, before.source)
-    if before.top1_drop_pp is not None and now.top1_drop_pp is not None:
-        drop = before.top1_drop_pp + max(slack.top1_drop_pp, 200 / now.n_labelled)
-        yield at_most("baseline_top1_drop_pp", now.top1_drop_pp, drop, before.source)
+    if before.n_labelled:
+        right, was_right = now.outcomes.flags().right, before.outcomes.flags().right
+        lost, gained = int(np.sum(was_right & ~right)), int(np.sum(right & ~was_right))
+        yield judge_drop(drop, lost, gained, now.n_labelled, slack.top1_drop_pp, before.source)
+    agrees, agreed = now.outcomes.flags().agrees, before.outcomes.flags().agrees
+    lost, gained = int(np.sum(agreed & ~agrees)), int(np.sum(agrees & ~agreed))
+    yield judge_drop(agreement, lost, gained, now.n, slack.agreement_pp, before.source)
     if before.sqnr_db is not None and now.sqnr_db is not None:
         yield at_least("baseline_sqnr_db", now.sqnr_db, before.sqnr_db - slack.sqnr_db, before.source)
 
 
-def _compare_speedup(now: Latency | None, before: Latency, slack: Tolerances) -> GateResult:
-    name, limit = "baseline_speedup", before.speedup * (1 - slack.speedup_pct / 100)
-    if now is None or (now.runtime, now.threads) != (before.runtime, before.threads):
-        return skipped(name, limit, f"this report has no latency from {before.source}")
-    return at_least(name, now.speedup, limit, before.source)
+def _incomparable(now: Accuracy | None, before: Accuracy, same_images: bool) -> str:
+    """Why the answers of two reports cannot be compared one by one; empty where they can."""
+    if now is None or (now.runtime, now.executed) != (before.runtime, before.executed):
+        return f"this report has no accuracy from {before.source}"
+    if not same_images:
+        return "the images are not those of the baseline"
+    if now.outcomes is None or before.outcomes is None:
+        return "one of the reports does not keep its answers; make it again"
+    if now.n_labelled != before.n_labelled:
+        return f"{now.n_labelled} images have a known class, in the baseline {before.n_labelled}"
+    return ""
 
 
-def _compare_instructions(now: TargetReport, before: TargetReport, slack: Tolerances) -> Iterator[GateResult]:
-    name, counted, counted_before = "baseline_arm64_instructions", _instructions(now), _instructions(before)
-    if counted and not counted_before:
-        yield skipped(name, 0, "the baseline has no instructions to compare with")
-    for device, earlier in counted_before.items():
-        limit, found = earlier.instructions * (1 + slack.instructions_pct / 100), counted.get(device)
+def _compare_speedup(now: TargetReport, before: TargetReport, slack: Regression, same_host: bool) -> GateResult:
+    earlier, found = before.latency, now.latency
+    if earlier is None:
+        raise ValueError("the baseline has no latency")
+    name, limit = "baseline_speedup", earlier.speedup * (1 - slack.speedup_pct / 100)
+    if not same_host:
+        return not_applicable(name, limit, "the host is not that of the baseline")
+    if found is None or (found.runtime, found.threads) != (earlier.runtime, earlier.threads):
+        return undecided(name, limit, f"this report has no latency from {earlier.source}")
+    return judge_speedup(name, found, limit)
+
+
+def _compare_instructions(now: TargetReport, before: TargetReport, slack: Regression) -> Iterator[GateResult]:
+    name = "baseline_device_instructions"
+    for device, earlier in before.devices.items():
+        if earlier.instructions is None:
+            continue
+        limit = earlier.instructions.instructions * (1 + slack.instructions_pct / 100)
+        found = now.devices[device].instructions if device in now.devices else None
         if found is None:
-            yield skipped(name, limit, f"this report has no instructions from {device}")
+            result = undecided(name, limit, f"this report has no instructions from {device}")
         else:
-            same = found.runtime == earlier.runtime
-            source = found.runtime if same else f"{found.runtime}, the baseline {earlier.runtime}"
-            yield at_most(name, found.instructions, limit, source)
-
-
-def _instructions(target: TargetReport) -> dict[str, Instructions]:
-    return {name: found.instructions for name, found in target.devices.items() if found.instructions is not None}
+            same = found.runtime == earlier.instructions.runtime
+            source = found.runtime if same else f"{found.runtime}, the baseline {earlier.instructions.runtime}"
+            result = at_most(name, found.instructions, limit, source)
+        yield result.model_copy(update={"device": device})
 
 
 def _compare_delegation(now: Delegation | None, before: Delegation) -> Iterator[GateResult]:
     for figure in ("delegates", "float_ops", "fallback_ops"):
         limit, value = getattr(before, figure), None if now is None else getattr(now, figure)
+        name = f"baseline_{figure}"
         if limit is None:
             continue
-        if value is not None:
-            yield at_most(f"baseline_{figure}", value, limit)
+        if value is None:
+            yield undecided(name, limit, "this report does not say what runs where")
         else:
-            why = "this report does not say what runs where" if now is None else "the runtime has no delegates"
-            yield skipped(f"baseline_{figure}", limit, why)
+            yield at_most(name, value, limit)
+    if before.operators and now is not None:
+        yield _compare_operators(now.operators, before.operators)
+
+
+def _compare_operators(now: dict[str, int], before: dict[str, int]) -> GateResult:
+    names = sorted(now.keys() | before.keys())
+    changed = [
+        f"{name} {before.get(name, 0)} -> {now.get(name, 0)}" for name in names if now.get(name) != before.get(name)
+    ]
+    return at_most("baseline_operator_changes", len(changed), 0, "; ".join(changed))

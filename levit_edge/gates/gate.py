@@ -9,15 +9,23 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.report.schema import DeviceFigures, GateResult, Latency
+from levit_edge.metrics.program_match import ProgramMatch
+from levit_edge.report.schema import Delegation, DeviceFigures, GateResult, Latency
 
 BASES = ("int8", "w8a16", "fp16", "fp32")  # the built-in recipes, for which every gate has a default limit
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Versions = Annotated[dict[str, str], Field(min_length=1)]
 
-Measurement = Literal["accuracy", "devices", "size_ratio", "latency"]
+Limit = float | int | str | dict[str, str]
+Measurement = Literal["accuracy", "devices", "size", "latency", "contents", "program match", "identity"]
 EVERYTHING: frozenset[Measurement] = frozenset(get_args(Measurement))
+
+RANDOM_WEIGHTS = "the weights are random: any rounding changes such answers"
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,22 @@ class Figures:
     """What was measured of one bundle; None where there was nothing to measure with.
 
     ``asked`` names what the caller set out to measure. A gate on a figure that nobody asked for gives no result; a gate
-    on a figure that was asked for and is missing is skipped, and says so.
+    on a figure that was asked for and is missing is undecided, and says so. ``executed`` tells whether this host's own
+    runtime runs the file, and ``classes`` is the number of classes; None where that is not known.
     """
 
     accuracy: Accuracy | None = None
     devices: Mapping[str, DeviceFigures] = field(default_factory=dict)
     size_ratio: float | None = None
+    size_bytes: int | None = None
     latency: Latency | None = None
+    delegation: Delegation | None = None
+    program_match: ProgramMatch | None = None
+    calibration_sha256: str | None = None
+    tool_versions: Mapping[str, str] = field(default_factory=dict)
+    random_weights: bool = False
+    executed: bool | None = None
+    classes: int | None = None
     asked: frozenset[Measurement] = EVERYTHING
 
 
@@ -39,18 +56,20 @@ class Figures:
 class Gate:
     """One gate.
 
-    ``limit`` names its limit in a thresholds file, such as ``max_top1_drop_pp``, and ``bounds`` is the pydantic type of
-    that limit. ``defaults`` has the limit for each recipe of :data:`BASES`; None turns the gate off. ``figure`` is the
-    part of :class:`Figures` that it looks at. ``check(figures, limit, classes)`` gives the results; ``classes`` is the
-    model's number of classes, None where it is not known.
+    ``limit`` names its limit in a gates file, such as ``max_top1_drop_pp``, and ``bounds`` is the pydantic type of that
+    limit. ``help`` says in one line what is limited. ``defaults`` has the limit for each recipe of :data:`BASES`; None
+    turns the gate off. ``figure`` is the part of :class:`Figures` that it looks at. ``check(figures, limit)`` gives the
+    results. ``per_device``: the limit may differ from device to device, and ``check`` gets one device at a time.
     """
 
     name: str
     limit: str
     bounds: Any
-    defaults: Mapping[str, float | None]
+    help: str
+    defaults: Mapping[str, Limit | None]
     figure: Measurement
-    check: Callable[[Figures, float, int | None], Iterator[GateResult]]
+    check: Callable[[Figures, Any], Iterator[GateResult]]
+    per_device: bool = False
 
     def __post_init__(self) -> None:
         if set(self.defaults) != set(BASES):
@@ -58,15 +77,20 @@ class Gate:
 
 
 def at_most(name: str, value: float, limit: float, note: str = "") -> GateResult:
-    """Passed when ``value`` does not exceed ``limit``."""
-    return GateResult(name=name, value=value, limit=limit, passed=value <= limit, note=note)
+    """For a figure that is counted, not sampled: passed when ``value`` does not exceed ``limit``."""
+    return GateResult(name=name, outcome="passed" if value <= limit else "failed", value=value, limit=limit, note=note)
 
 
 def at_least(name: str, value: float, limit: float, note: str = "") -> GateResult:
-    """Passed when ``value`` is not below ``limit``."""
-    return GateResult(name=name, value=value, limit=limit, passed=value >= limit, note=note)
+    """For a figure that is counted, not sampled: passed when ``value`` is not below ``limit``."""
+    return GateResult(name=name, outcome="passed" if value >= limit else "failed", value=value, limit=limit, note=note)
 
 
-def skipped(name: str, limit: float, note: str) -> GateResult:
-    """A check without a value; ``note`` says why."""
-    return GateResult(name=name, value=None, limit=limit, passed=None, note=note)
+def undecided(name: str, limit: float | str | None, note: str) -> GateResult:
+    """A check whose figure was asked for and is missing; ``note`` says what would provide it."""
+    return GateResult(name=name, outcome="undecided", value=None, limit=limit, note=note)
+
+
+def not_applicable(name: str, limit: float | str | None, note: str) -> GateResult:
+    """A check of something that cannot exist here; ``note`` says why."""
+    return GateResult(name=name, outcome="not applicable", value=None, limit=limit, note=note)

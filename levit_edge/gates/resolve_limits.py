@@ -1,91 +1,49 @@
-"""Which limits hold for a bundle: those of the gates, changed by its target, changed by a TOML file.
+"""Which limits hold for a bundle: those of the gates, changed by its target, changed by the gates file.
 
 The numbers themselves stand in the file of each gate and in the record of each target.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from levit_edge.errors import InputError
-from levit_edge.gates.gate import BASES
+from levit_edge.gates.gate import BASES, Gate, Limit
+from levit_edge.gates.gates_file import GatesFile, Table, TargetSettings, checked_limits
 from levit_edge.gates.registry import GATES
 
-OFF = "off"
 
-Limits = Mapping[str, float | None]
-"""The limit of each gate by the name of the limit, such as ``max_top1_drop_pp``; None turns the gate off."""
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one bundle; ``devices`` has those that differ on a device, by its name."""
+
+    bundle: Table
+    devices: Mapping[str, Table] = field(default_factory=dict)
+
+    def of(self, gate: Gate, device: str | None = None) -> Limit | None:
+        """The limit of ``gate``, on ``device`` where it is one of a device; None where the gate is off."""
+        on_device = self.devices.get(device or "", {})
+        return on_device[gate.limit] if gate.limit in on_device else self.bundle.get(gate.limit)
 
 
-def default_limits(recipe: str, of_target: Mapping[str, Limits]) -> Limits:
+def default_limits(recipe: str, of_target: Mapping[str, Table]) -> Table:
     """The limits of the built-in ``recipe``, with those that ``of_target`` (recipe -> limit -> value) has on top.
 
-    Raises InputError with the valid names for any other recipe.
+    Raises InputError with the valid names for any other recipe, ValueError where a target names no gate's limit or a
+    value out of its bounds.
     """
     if recipe not in BASES:
-        raise InputError(f"no thresholds for recipe {recipe!r}; valid: {', '.join(BASES)}")
-    return {gate.limit: gate.defaults[recipe] for gate in GATES.values()} | _checked(of_target.get(recipe, {}))
+        raise InputError(f"no limits for recipe {recipe!r}; valid: {', '.join(BASES)}")
+    of_recipe = {gate.limit: gate.defaults[recipe] for gate in GATES.values()}
+    return {**of_recipe, **checked_limits(of_target.get(recipe, {}), GATES.values())}
 
 
-def limits_for(recipe: str, of_target: Mapping[str, Limits], changes: Limits | None = None) -> Limits:
-    """:func:`default_limits` with the target's ``changes`` from :func:`load_limits` on top."""
-    return {**default_limits(recipe, of_target), **_checked(changes or {})}
-
-
-def load_limits(path: Path, targets: Iterable[str]) -> dict[str, Limits]:
-    """What a TOML file changes, by target: keys at the top hold for every target, a table for the target it names.
-
-    A limit is a number, or ``"off"`` for no such gate::
-
-        max_top1_drop_pp = 0.3
-        [mytarget]
-        min_speedup = "off"
-
-    Raises InputError for a file that cannot be read, an unknown key, and a value that is not a valid limit.
-    """
-    names = tuple(targets)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read as thresholds: {error}") from None
-    try:
-        everywhere = _settings({key: value for key, value in content.items() if key not in names}, "", names)
-        return {name: everywhere | _table(content.get(name, {}), name, names) for name in names}
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _table(content: Any, name: str, targets: tuple[str, ...]) -> dict[str, float | None]:
-    if not isinstance(content, dict):
-        raise ValueError(f"{name} is {content!r}; give a table of limits")
-    return _settings(content, f"{name}.", targets)
-
-
-def _settings(content: Mapping[str, Any], place: str, targets: tuple[str, ...]) -> dict[str, float | None]:
-    valid = [gate.limit for gate in GATES.values()]
-    for key, value in content.items():
-        if key not in valid:
-            tables = "" if place else f", and tables {', '.join(targets)}"
-            raise ValueError(f"unknown key '{place}{key}'; valid: {', '.join(valid)}{tables}")
-        if isinstance(value, str | bool | list) and value != OFF:
-            raise ValueError(f'{place}{key} is {value!r}; give a number, or "{OFF}"')
-    return _checked({key: None if value == OFF else value for key, value in content.items()}, place)
-
-
-def _checked(limits: Limits, place: str = "") -> dict[str, float | None]:
-    """``limits`` if every value lies within the bounds of its gate; ValueError otherwise."""
-    bounds = {gate.limit: TypeAdapter[float](gate.bounds) for gate in GATES.values()}
-    for name, value in limits.items():
-        if name not in bounds:
-            raise ValueError(f"no gate has the limit {name!r}; valid: {', '.join(bounds)}")
-        if value is not None:
-            try:
-                bounds[name].validate_python(value, strict=True)
-            except ValidationError as error:
-                raise ValueError(f"{place}{name} is {value!r}: {error.errors()[0]['msg']}") from None
-    return dict(limits)
+def limits_for(target: str, recipe: str, of_target: Mapping[str, Table], file: GatesFile | None = None) -> Limits:
+    """:func:`default_limits` with what ``file`` says for all targets and for ``target`` on top."""
+    settings = file or GatesFile()
+    own = settings.targets.get(target, TargetSettings())
+    bundle = {**default_limits(recipe, of_target), **settings.limits, **own.limits}
+    names = dict.fromkeys((*settings.devices, *own.devices))
+    devices = {name: {**settings.devices.get(name, {}), **own.devices.get(name, {})} for name in names}
+    return Limits(bundle, devices)

@@ -7,29 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levit_edge.gates.gate import Figures, Gate, Ratio, at_least, skipped
-from levit_edge.metrics.latency import CONFIDENCE_PCT
+from levit_edge.gates.gate import Figures, Gate, Ratio, not_applicable, undecided
+from levit_edge.gates.sampled import judge_speedup
 from levit_edge.report.schema import GateResult
 
 NAME = "speedup"
 
 
-def check(figures: Figures, limit: float, classes: int | None) -> Iterator[GateResult]:  # noqa: ARG001
-    """Fails only when the whole confidence interval lies below the limit, so that noise alone fails no build."""
-    latency = figures.latency
-    if latency is None:
-        yield skipped(NAME, limit, "no runtime ran here")
-    elif latency.speedup < limit <= latency.speedup_high:
-        within = f"limit {limit:g} lies within the {CONFIDENCE_PCT} % interval, up to {latency.speedup_high:.3f}"
-        yield at_least(NAME, latency.speedup, latency.speedup, f"{latency.source}; {within}")
+def check(figures: Figures, limit: float) -> Iterator[GateResult]:
+    """Judges the interval of the paired ratio; does not apply where this host cannot run the file."""
+    if figures.latency is not None:
+        yield judge_speedup(NAME, figures.latency, limit)
+    elif figures.executed is False:
+        yield not_applicable(NAME, limit, "the runtime of this target does not run on this host")
     else:
-        yield at_least(NAME, latency.speedup, limit, latency.source)
+        yield undecided(NAME, limit, "latency was not measured")
 
 
 SPEEDUP = Gate(
     name=NAME,
     limit="min_speedup",
     bounds=Ratio,
+    help="time of the float reference over time of the built model, on this host",
     defaults={"int8": 1.0, "w8a16": None, "fp16": None, "fp32": None},
     figure="latency",
     check=check,

@@ -13,8 +13,7 @@ from calibration import normalize
 from levit_edge.bundle.files import MANIFEST_NAME, size_bytes
 from levit_edge.bundle.golden import write_golden
 from levit_edge.bundle.manifest import Manifest, RecipeInfo, TensorSpec, write_manifest
-from levit_edge.gates.check_bundle import check
-from levit_edge.gates.gate import Figures
+from levit_edge.gates.check_report import with_verdicts
 from levit_edge.pipeline.calibrate import Calibrated
 from levit_edge.pipeline.departure_warnings import departures
 from levit_edge.pipeline.load import Subject
@@ -87,7 +86,7 @@ def make_report(job: Job, built: Sequence[Lowered], calibrated: Calibrated, meas
     calibration = None
     if selection is not None and calibrated.info is not None:
         calibration = Calibration(**calibrated.info.model_dump(), skipped_images=calibrated.skipped)
-    return Report(
+    report = Report(
         host=_host(),
         model=Model(
             variant=subject.info.variant,
@@ -100,21 +99,17 @@ def make_report(job: Job, built: Sequence[Lowered], calibrated: Calibrated, meas
         calibration=calibration,
         targets={lowered.target.name: _entry(job, lowered, measured) for lowered in built},
         agreement=measured.agreement,
+        undecided=job.plan.undecided,
         warnings=(*_warnings(job, measured), *departures(measured.agreement, measured.compared)),
     )
+    return with_verdicts(report, job.plan.limits)
 
 
 def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
     target, recipe, device = lowered.target, job.plan.recipe, job.plan.device
     contents = target.backend.contents(lowered.model_path)
     size, reference_size = size_bytes(lowered.model_path), size_bytes(lowered.reference_path)
-    ratio, there = size / reference_size, measured.on_device.get(target.name)
-    figures = Figures(
-        accuracy=measured.accuracy.get(target.name),
-        devices={} if device is None or there is None else {device.name: there},
-        size_ratio=ratio,
-        latency=measured.latency.get(target.name),
-    )
+    there = measured.on_device.get(target.name)
     return TargetReport(
         bundle=target.name,
         model_file=target.model_file,
@@ -122,17 +117,16 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
         recipe_base=recipe.base,
         size_bytes=size,
         fp32_size_bytes=reference_size,
-        size_ratio=ratio,
-        accuracy=figures.accuracy,
-        devices=dict(figures.devices),
-        latency=figures.latency,
+        size_ratio=size / reference_size,
+        accuracy=measured.accuracy.get(target.name),
+        devices={} if device is None or there is None else {device.name: there},
+        latency=measured.latency.get(target.name),
         delegation=Delegation(
             delegates=contents.delegates,
             int8_ops=contents.count("int8"),
             float_ops=contents.count("float"),
             fallback_ops=contents.fallback_ops,
         ),
-        gates=check(figures, job.plan.limits[target.name], len(job.subject.labels)),
         tool_versions=target.versions(),
         warnings=_simulation_warning(job, lowered),
     )

@@ -15,6 +15,7 @@ from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
 from levit_edge.gates.check_bundle import check
 from levit_edge.gates.gate import Figures
+from levit_edge.gates.gates_file import GatesFile, read_gates
 from levit_edge.gates.resolve_limits import limits_for
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.closeness import Closeness, ClosenessMeter
@@ -26,6 +27,7 @@ from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import Evaluation
 from levit_edge.report.schema import DeviceFigures, GateResult
+from targets.registry import TARGETS
 from targets.runner import Runner, run_batch
 from targets.target import Target
 
@@ -46,6 +48,7 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
     bundle is not as built, when there are no images, or when the device is unknown or cannot run the bundle, and
     MissingComponentError when the device needs something first.
     """
+    file = read_gates(options.gates, TARGETS, options.undecided)
     device = open_device(options.device)
     bundle, target = open_verified(options.bundle)
     device.runtime(target.name)  # refuses a target that it cannot run
@@ -63,7 +66,8 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
         device=device.name,
         accuracy=accuracy,
         local=local,
-        gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device),
+        undecided=file.undecided,
+        gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device, file),
     )
 
 
@@ -101,10 +105,17 @@ def _measure(
     return accuracy.result(runtime=judged.runtime, executed=judged.executed), local
 
 
-def _gates(bundle: Bundle, target: Target, found: DeviceFigures, device: Device) -> tuple[GateResult, ...]:
+def _gates(
+    bundle: Bundle, target: Target, found: DeviceFigures, device: Device, file: GatesFile
+) -> tuple[GateResult, ...]:
     """The gates on accuracy; size and speed were not asked for."""
-    settings = bundle.manifest.recipe.settings
-    limits = limits_for(str(settings.get("base", bundle.manifest.recipe.name)), target.limits)
-    devices = {} if device.name == LOCAL else {device.name: found}
-    figures = Figures(accuracy=found.accuracy, devices=devices, asked=frozenset({"accuracy", "devices"}))
-    return check(figures, limits, len(bundle.manifest.labels))
+    manifest = bundle.manifest
+    base = str(manifest.recipe.settings.get("base", manifest.recipe.name))
+    figures = Figures(
+        accuracy=found.accuracy,
+        devices={} if device.name == LOCAL else {device.name: found},
+        classes=len(manifest.labels),
+        random_weights=manifest.model.random_weights,
+        asked=frozenset({"accuracy", "devices"}),
+    )
+    return check(figures, limits_for(target.name, base, target.limits, file))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from levit_edge.devices import LOCAL, device_help
 from levit_edge.errors import InputError
 from levit_edge.metrics.measurement_defaults import COUNTED_RUNS, TIMED_RUNS
+from levit_edge.report.policy import IDENTITIES, UndecidedPolicy
 from targets.registry import TARGETS
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class _Checked:
     """A record whose numbers keep the bounds that its options state; InputError otherwise."""
 
     def __post_init__(self) -> None:
+        policy = getattr(self, "undecided", None)
+        if policy not in (None, "fail", "warn"):
+            raise InputError(f"undecided is {policy!r}; valid: fail, warn")
         for name, option in options_of(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, int) and option.minimum is not None and value < option.minimum:
@@ -65,12 +69,18 @@ _BUNDLE = Option("Folder of a bundle, such as dist/onnx.", metavar="BUNDLE", arg
 _DEVICE = Option(f"Where the bundles run: {device_help()}.", metavar="D")
 _LIMIT = Option("Use at most N images.", metavar="N", minimum=1)
 _THREADS = Option("Threads of the latency measurement.", metavar="N", minimum=1, maximum=os.cpu_count() or 1)
-_THRESHOLDS = Option("TOML file with limits that replace the default ones.", metavar="FILE")
+_GATES = Option("TOML file with limits that replace the default ones.", metavar="FILE")
+_UNDECIDED = Option(
+    "What a gate counts as that the data cannot decide: fail, or warn (default: what the gates file says, else fail).",
+    metavar="fail|warn",
+    type=str | None,
+)
 
 DeviceName = Annotated[str, _DEVICE]
 Limit = Annotated[int | None, _LIMIT]
 Threads = Annotated[int, _THREADS]
-LimitsFile = Annotated[Path | None, _THRESHOLDS]
+GatesPath = Annotated[Path | None, _GATES]
+Undecided = Annotated[UndecidedPolicy | None, _UNDECIDED]
 BundlePath = Annotated[Path, _BUNDLE]
 
 
@@ -113,7 +123,8 @@ class BuildOptions(_Checked):
     random_weights: Annotated[bool, Option("Let M be a variant name, without a checkpoint.")] = False
     labels: Annotated[Path | None, Option("Text file with one class name a line.", metavar="FILE")] = None
     skip_bad_images: Annotated[bool, Option("List damaged images instead of stopping.")] = False
-    thresholds: LimitsFile = None
+    gates: GatesPath = None
+    undecided: Undecided = None
     threads: Threads = 1
     runs: Annotated[int, Option("Rounds of the latency measurement.", metavar="N", minimum=1)] = TIMED_RUNS
     limit: Limit = None
@@ -142,6 +153,8 @@ class EvaluateOptions(_Checked):
     data: Annotated[Path | None, Option("Images; without it, the demo's for a demo bundle.", metavar="DATA")] = None
     limit: Limit = None
     device: DeviceName = LOCAL
+    gates: GatesPath = None
+    undecided: Undecided = None
 
 
 @dataclass(frozen=True)
@@ -193,12 +206,26 @@ class PredictOptions(_Checked):
 
 @dataclass(frozen=True)
 class GateOptions(_Checked):
-    """Every option of ``levit-edge gate``."""
+    """Every option of ``levit-edge gate``. ``init`` names the gates file to write; no gate is checked then."""
 
     report: Annotated[Path, Option("report.json of a build.", metavar="REPORT", argument=True)]
     baseline: Annotated[Path | None, Option("Report of an earlier release to compare with.", metavar="FILE")] = None
+    accept_difference: Annotated[
+        tuple[str, ...],
+        Option(
+            f"Compare with the baseline although this differs: {', '.join(IDENTITIES)}; repeatable.",
+            metavar="NAME",
+            type=list[str],
+            default_text="none",
+        ),
+    ] = ()
     junit: Annotated[Path | None, Option("Write the results as JUnit XML.", metavar="FILE")] = None
-    thresholds: LimitsFile = None
+    markdown: Annotated[Path | None, Option("Write the results as Markdown.", metavar="FILE")] = None
+    init: Annotated[
+        Path | None, Option("Write a gates file with the limits that hold for the report.", metavar="FILE")
+    ] = None
+    gates: GatesPath = None
+    undecided: Undecided = None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from levit_edge.devices import LOCAL, Device, open_device, runtimes
 from levit_edge.errors import InputError
-from levit_edge.gates.resolve_limits import Limits, limits_for, load_limits
+from levit_edge.gates.gates_file import read_gates
+from levit_edge.gates.resolve_limits import Limits, limits_for
 from levit_edge.pipeline.images import Images
 from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.progress import Progress
+from levit_edge.report.policy import UndecidedPolicy
 from quantize.recipes import Recipe, load_recipe
 from targets.registry import TARGETS, target
 from targets.target import Target
@@ -22,7 +24,8 @@ from targets.target import Target
 class Plan:
     """What a build will do, checked before anything heavy is loaded.
 
-    ``limits`` are those of each target's gates, by its name. ``device`` runs the bundles besides this machine, None
+    ``limits`` are those of each target's gates, by its name, and ``undecided`` is what a gate counts as that the data
+    cannot decide. ``device`` runs the bundles besides this machine, None
     where nobody asked for one.
     """
 
@@ -30,6 +33,7 @@ class Plan:
     recipe: Recipe
     targets: tuple[Target, ...]
     limits: Mapping[str, Limits]
+    undecided: UndecidedPolicy
     device: Device | None
 
 
@@ -57,8 +61,6 @@ def make_plan(options: BuildOptions) -> Plan:
             able = [name for name, row in TARGETS.items() if row.float16]
             raise InputError(f"recipe {recipe.name} is not for {chosen.name}; it is for: {', '.join(able)}")
         recipe.scheme(chosen.scheme)
-    changes = None if options.thresholds is None else load_limits(options.thresholds, tuple(TARGETS))
-    limits = {
-        chosen.name: limits_for(recipe.base, chosen.limits, (changes or {}).get(chosen.name)) for chosen in targets
-    }
-    return Plan(options, recipe, targets, limits, device)
+    file = read_gates(options.gates, TARGETS, options.undecided)
+    limits = {chosen.name: limits_for(chosen.name, recipe.base, chosen.limits, file) for chosen in targets}
+    return Plan(options, recipe, targets, limits, file.undecided, device)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
-from levit_edge.report.schema import GateResult, Latency, Verdict, verdict
+from levit_edge.report.policy import UndecidedPolicy
+from levit_edge.report.schema import GateResult, Latency, Verdict, acceptable, verdict
 
 Precision = Literal["int8", "float", "move"]
 Placement = Literal["delegate", "runtime", "fallback"]
@@ -28,12 +30,20 @@ class Evaluation(Record):
     device: str = "local"
     accuracy: Accuracy
     local: Closeness | None = None
+    program_match: ProgramMatch | None = None
+    undecided: UndecidedPolicy = "fail"
     gates: tuple[GateResult, ...] = ()
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """``failed`` when any gate failed, ``not measured`` when none could be checked."""
+        """That of all gates: see :func:`levit_edge.report.schema.verdict`."""
         return verdict(self.gates)
+
+    @property
+    def passed(self) -> bool:
+        """False when a gate failed, or was undecided where that counts as a failure."""
+        return acceptable(self.gates, self.undecided)
 
 
 class BenchRow(Record):
@@ -123,12 +133,28 @@ class DoctorReport(Record):
 
 
 class GateCheck(Record):
-    """The answer of ``gate``: every check of every target; ``passed`` is False when one of them failed."""
+    """The answer of ``gate``: every check of every target. ``written`` is the gates file that ``--init`` made."""
 
     report: str
     baseline: str | None = None
-    passed: bool
+    undecided: UndecidedPolicy = "fail"
     targets: dict[str, tuple[GateResult, ...]]
+    written: str | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> Verdict:
+        """That of all gates: see :func:`levit_edge.report.schema.verdict`."""
+        return verdict(self._results())
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def passed(self) -> bool:
+        """False when a gate failed, or was undecided where that counts as a failure, and where no gate passed."""
+        return acceptable(self._results(), self.undecided)
+
+    def _results(self) -> list[GateResult]:
+        return [result for results in self.targets.values() for result in results]
 
 
 class AddedDevice(Record):

@@ -18,7 +18,7 @@ from levit_edge.report.schema import Delegation, DeviceFigures, GateResult, Late
 
 NOT_RUN = "not run"
 NO_LABELS = "no labels"
-SKIPPED = "skipped"
+_LONGEST_TEXT = 40
 IDENTICAL = "identical"
 ABSENT = "-"
 
@@ -38,9 +38,9 @@ def closeness_text(found: Closeness) -> str:
 
 
 def verdict_text(target: TargetReport) -> str:
-    """The verdict, and how many gates had no value to check."""
-    unseen = sum(gate.passed is None for gate in target.gates)
-    return f"{target.verdict} ({unseen} skipped)" if unseen and target.verdict != "not measured" else target.verdict
+    """The verdict, and how many gates do not apply."""
+    outside = sum(gate.outcome == "not applicable" for gate in target.gates)
+    return f"{target.verdict} ({outside} not applicable)" if outside else target.verdict
 
 
 def _decibels(sqnr_db: float | None) -> str:
@@ -175,9 +175,28 @@ GATE_COLUMNS = ("gate", "value", "limit", "result", "note")
 
 def gate_row(gate: GateResult) -> tuple[str, str, str, str, str]:
     """The texts of one gate, below :data:`GATE_COLUMNS`."""
-    result = {None: SKIPPED, True: "passed", False: "failed"}[gate.passed]
-    value = NOT_RUN if gate.value is None else f"{gate.value:.3f}"
-    return gate.name, value, f"{gate.limit:.3f}", result, gate.note
+    return gate.name, gate_value(gate), _number(gate.limit), gate.outcome, gate.note
+
+
+def gate_value(gate: GateResult) -> str:
+    """The value of a gate, with its interval where it has one: ``0.400 (-0.22 to 1.06)``."""
+    interval = "" if gate.low is None or gate.high is None else f" ({_number(gate.low)} to {_number(gate.high)})"
+    return f"{_number(gate.value)}{interval}"
+
+
+def gate_line(gate: GateResult) -> str:
+    """One gate in one line of prose."""
+    note = f" ({gate.note})" if gate.note else ""
+    return f"{gate.name} is {gate_value(gate)}, limit {_number(gate.limit)}{note}"
+
+
+def _number(value: float | str | None) -> str:
+    """Numbers with as many digits as a comparison needs, texts cut to what tells them apart."""
+    if value is None:
+        return NOT_RUN
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}..."
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 KERNEL_COLUMNS = ("library", "function", "kind", "instructions", "share")

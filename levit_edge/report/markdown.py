@@ -20,7 +20,25 @@ from levit_edge.report.schema import Report
 
 def render_markdown(report: Report) -> str:
     """The text of ``report.md``."""
-    environment = Environment(  # Markdown, not HTML  # noqa: S701
+    figures = figure_table(report)
+    return (
+        markdown_environment()
+        .get_template("report.md.j2")
+        .render(
+            report=report,
+            figures={
+                name: [(row[0], row[index]) for row in figures] for index, name in enumerate(report.targets, start=1)
+            },
+            gate_columns=GATE_COLUMNS,
+            kernel_columns=KERNEL_COLUMNS,
+            agreement={} if report.agreement is None else agreement_tables(report.agreement),
+        )
+    )
+
+
+def markdown_environment() -> Environment:
+    """The templates of this package, which make Markdown and not HTML; a name that a template lacks is an error."""
+    environment = Environment(  # noqa: S701
         loader=PackageLoader("levit_edge.report", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -28,14 +46,7 @@ def render_markdown(report: Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(cell=_cell, verdict=verdict_text, gate_row=gate_row, kernel_rows=kernel_rows)
-    figures = figure_table(report)
-    return environment.get_template("report.md.j2").render(
-        report=report,
-        figures={name: [(row[0], row[index]) for row in figures] for index, name in enumerate(report.targets, start=1)},
-        gate_columns=GATE_COLUMNS,
-        kernel_columns=KERNEL_COLUMNS,
-        agreement={} if report.agreement is None else agreement_tables(report.agreement),
-    )
+    return environment
 
 
 def _cell(text: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, computed_field, field_validator, model_validator
 
 from levit_edge.bundle.files import json_text, schema_reason
 from levit_edge.bundle.publish import settle
@@ -15,11 +16,14 @@ from levit_edge.metrics.agreement import Agreement
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import LatencyStats, Speedup
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
+from levit_edge.report.policy import UndecidedPolicy
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Verdict = Literal["passed", "failed", "not measured"]
+Outcome = Literal["passed", "failed", "undecided", "not applicable"]
+Verdict = Literal["passed", "failed", "undecided", "not measured"]
 
 
 class Host(Record):
@@ -121,13 +125,40 @@ class Delegation(Record):
 
 
 class GateResult(Record):
-    """One check. ``value`` and ``passed`` are None when the value was not measured: skipped is not passed."""
+    """One check of one figure.
+
+    ``outcome`` is ``passed`` where the evidence shows that the limit is kept, ``failed`` where it shows that it is not,
+    ``undecided`` where it shows neither or was not measured, and ``not applicable`` where the figure cannot exist here.
+    ``limit`` is the one that was asked for, whatever the evidence. ``low`` and ``high`` bound the true value, each with
+    95 % confidence; None for what is counted and not sampled. ``images`` is how many would decide, at the rates seen.
+    ``device`` names the device that the figure is from, None for this host.
+    ``note`` says in words what the outcome rests on.
+    """
 
     name: str
-    value: float | None
-    limit: float
-    passed: bool | None
+    outcome: Outcome
+    value: float | str | None
+    limit: float | str | None
+    low: float | None = None
+    high: float | None = None
+    images: int | None = Field(default=None, ge=1)
+    device: str | None = None
     note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_versions(cls, values: Any) -> Any:
+        """Reports of earlier versions have ``passed`` (true, false, or null where nothing was measured) instead."""
+        if isinstance(values, dict) and "outcome" not in values and "passed" in values:
+            outcomes = {True: "passed", False: "failed", None: "undecided"}
+            return {**values, "outcome": outcomes.get(values["passed"], values["passed"])}
+        return values
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def passed(self) -> bool | None:
+        """True and False for a decided gate, None for one that is not, or that does not apply."""
+        return {"passed": True, "failed": False}.get(self.outcome)
 
 
 class TargetReport(Record):
@@ -147,6 +178,7 @@ class TargetReport(Record):
     accuracy: Accuracy | None = None
     devices: dict[str, DeviceFigures] = Field(default_factory=dict)
     latency: Latency | None = None
+    program_match: ProgramMatch | None = None
     delegation: Delegation | None = None
     gates: tuple[GateResult, ...] = ()
     tool_versions: dict[str, str] = Field(default_factory=dict)
@@ -170,14 +202,18 @@ class TargetReport(Record):
                     return {**moved, "devices": {**devices, device: {**there, "instructions": counted}}}
         return entry
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """``failed`` when any gate failed, ``not measured`` when none could be checked."""
+        """That of all gates: see :func:`verdict`."""
         return verdict(self.gates)
 
 
 class Report(Record):
-    """A whole build; ``targets`` are kept in alphabetical order. ``agreement`` compares all that compute the model."""
+    """A whole build; ``targets`` are kept in alphabetical order. ``agreement`` compares all that compute the model.
+
+    ``undecided`` is what was asked of gates that the images given could not decide.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     host: Host
@@ -185,6 +221,7 @@ class Report(Record):
     calibration: Calibration | None
     targets: dict[str, TargetReport]
     agreement: Agreement | None = None
+    undecided: UndecidedPolicy = "fail"
     warnings: tuple[str, ...] = ()
 
     @field_validator("targets")
@@ -195,22 +232,37 @@ class Report(Record):
             for name, target in sorted(targets.items())
         }
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> Verdict:
+        """That of the gates of all targets."""
+        return verdict([gate for target in self.targets.values() for gate in target.gates])
+
     @property
     def passed(self) -> bool:
-        """False when a gate of any target failed."""
-        return all(target.verdict != "failed" for target in self.targets.values())
+        """False when a gate of any target failed, or was undecided where that counts as a failure."""
+        return acceptable((gate for target in self.targets.values() for gate in target.gates), self.undecided)
 
     def to_json(self) -> str:
         """The text of ``report.json``: the same report always gives the same bytes."""
         return json_text(self.model_dump(mode="json"))
 
 
-def verdict(gates: tuple[GateResult, ...]) -> Verdict:
-    """``failed`` when any gate failed, ``passed`` when at least one was checked and none failed."""
-    checked = [gate.passed for gate in gates if gate.passed is not None]
-    if not checked:
-        return "not measured"
-    return "passed" if all(checked) else "failed"
+def verdict(gates: Iterable[GateResult]) -> Verdict:
+    """The worst outcome: ``failed``, else ``undecided``, else ``passed``; ``not measured`` where no gate applies."""
+    outcomes = {gate.outcome for gate in gates}
+    worst: tuple[Verdict, ...] = ("failed", "undecided", "passed")
+    return next((outcome for outcome in worst if outcome in outcomes), "not measured")
+
+
+def acceptable(gates: Iterable[GateResult], undecided: UndecidedPolicy) -> bool:
+    """Whether a release may go on: a gate passed, none failed and, unless ``undecided`` is ``warn``, none is undecided.
+
+    Where no gate passed, nothing was shown.
+    """
+    outcomes = {gate.outcome for gate in gates}
+    stopping = {"failed"} if undecided == "warn" else {"failed", "undecided"}
+    return "passed" in outcomes and not outcomes & stopping
 
 
 def load_report(path: Path) -> Report:

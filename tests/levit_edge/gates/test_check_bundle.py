@@ -1,7 +1,8 @@
-"""Every gate at its limit and on small samples, all without a model."""
+"""Every gate: what passes, what fails, what the data cannot decide, and what does not apply, all without a model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,168 +10,199 @@ import pytest
 from levit_edge.gates.check_bundle import check
 from levit_edge.gates.check_report import figures_of
 from levit_edge.gates.gate import Figures
+from levit_edge.gates.gates_file import Table
 from levit_edge.gates.resolve_limits import Limits, default_limits
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.report.schema import GateResult
 from tests.levit_edge.report import reports
 
 LIMITS = default_limits("int8", {"int8": {"max_size_ratio": 0.29}})
-NAMES = ["top1_drop_pp", "agreement_pct", "size_ratio", "speedup"]
+NAMES = ["top1_drop_pp", "agreement_pct", "program_departures", "size_ratio", "speedup"]
 
 
-def _results(limits: Limits = LIMITS, **changes: Any) -> dict[str, GateResult]:
-    return {gate.name: gate for gate in check(figures_of(reports.target(**changes)), limits)}
+def _results(limits: Table = LIMITS, model: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, GateResult]:
+    report = reports.report(onnx=reports.target(**changes))
+    report = report.model_copy(update={"model": report.model.model_copy(update=model or {})})
+    return {gate.name: gate for gate in check(figures_of(report.targets["onnx"], report), Limits(limits))}
 
 
 def test_a_good_bundle_passes_every_gate() -> None:
     results = _results()
     assert list(results) == NAMES
-    assert all(gate.passed for gate in results.values())
-    assert results["speedup"].note == "onnxruntime 1.31.1, threads=1"
+    assert {gate.outcome for gate in results.values()} == {"passed"}
+    assert results["speedup"].note == "onnxruntime 1.31.1, threads=1, 60 rounds"
+    assert results["program_departures"].note == "300 constants and 93 layers compared"
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "passed"),
+    ("name", "changes", "outcome"),
     [
-        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=0.5)}, True),
-        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=0.6, top1_lost=6, top1_gained=0)}, False),
-        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=0.6, top1_lost=None, top1_gained=None)}, False),
-        ("top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=-3.0)}, True),
-        ("agreement_pct", {"accuracy": reports.accuracy(agreement_pct=98.0)}, True),
-        ("agreement_pct", {"accuracy": reports.accuracy(agreement_pct=97.9)}, False),
-        ("size_ratio", {"size_ratio": 0.29}, True),
-        ("size_ratio", {"size_ratio": 0.2901}, False),
-        ("speedup", {"latency": reports.latency(speedup=1.0, speedup_low=0.9, speedup_high=1.1)}, True),
-        ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=1.0)}, True),
-        ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=0.99)}, False),
+        ("top1_drop_pp", {"accuracy": reports.few_images(1000, 11, 4)}, "passed"),  # 0.7 pp, at most 1.40
+        ("top1_drop_pp", {"accuracy": reports.few_images(1000, 16, 4, 985)}, "undecided"),  # 1.2 pp, 0.51 to 2.08
+        ("top1_drop_pp", {"accuracy": reports.few_images(1000, 40, 6, 985)}, "failed"),  # 3.4 pp, at least 2.35
+        ("top1_drop_pp", {"accuracy": reports.few_images(16, 0, 0)}, "undecided"),
+        ("top1_drop_pp", {"accuracy": reports.few_images(16, 9, 0, 16)}, "failed"),
+        ("top1_drop_pp", {"accuracy": reports.few_images(50_000, 1250, 1000, 49_500)}, "passed"),
+        ("top1_drop_pp", {"accuracy": reports.few_images(50_000, 2000, 1000, 49_500)}, "failed"),
+        ("agreement_pct", {"accuracy": reports.few_images(1000, 0, 0, 979)}, "passed"),  # at least 96.98... see below
+        ("agreement_pct", {"accuracy": reports.few_images(1000, 0, 0, 975)}, "undecided"),
+        ("agreement_pct", {"accuracy": reports.few_images(1000, 0, 0, 955)}, "failed"),
+        ("agreement_pct", {"accuracy": reports.few_images(200, 0, 0, 200)}, "passed"),
+        ("size_ratio", {"size_ratio": 0.29}, "passed"),
+        ("size_ratio", {"size_ratio": 0.2901}, "failed"),
+        ("speedup", {"latency": reports.latency(speedup=1.1, speedup_low=1.0, speedup_high=1.2)}, "passed"),
+        ("speedup", {"latency": reports.latency(speedup=1.05, speedup_low=0.98, speedup_high=1.1)}, "undecided"),
+        ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=1.0)}, "undecided"),
+        ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=0.99)}, "failed"),
+        ("program_departures", {"program_match": ProgramMatch(constants=1, layers=1, departures=("a",))}, "failed"),
     ],
 )
-def test_each_gate_at_its_limit(name: str, changes: dict[str, Any], passed: bool) -> None:
-    results = _results(**changes)
-    assert results[name].passed is passed
-    assert all(gate.passed for other, gate in results.items() if other != name)
+def test_each_gate_around_its_limit(name: str, changes: dict[str, Any], outcome: str) -> None:
+    gate = _results(**changes)[name]
+    assert gate.outcome == outcome, gate
+    assert gate.limit == LIMITS[gate_limit(name)]  # never widened
+    assert gate.passed is {"passed": True, "failed": False}.get(outcome)
 
 
-def test_noise_is_named_when_it_saves_a_speedup() -> None:
-    gate = _results(latency=reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=1.02))["speedup"]
-    assert (gate.value, gate.limit, gate.passed) == (0.98, 0.98, True)
-    assert "limit 1 lies within the 95 % interval, up to 1.020" in gate.note
+def gate_limit(name: str) -> str:
+    return {
+        "top1_drop_pp": "max_top1_drop_pp",
+        "agreement_pct": "min_agreement_pct",
+        "size_ratio": "max_size_ratio",
+        "speedup": "min_speedup",
+        "program_departures": "max_program_departures",
+    }[name]
 
 
-def test_what_was_not_measured_is_skipped_and_not_passed() -> None:
-    results = _results(accuracy=None, latency=None)
-    for name in ("top1_drop_pp", "agreement_pct", "speedup"):
-        assert (results[name].value, results[name].passed) == (None, None)
+def test_an_undecided_gate_says_how_many_images_would_decide() -> None:
+    gate = _results(accuracy=reports.few_images(200, 2, 1))["top1_drop_pp"]
+    assert gate.outcome == "undecided" and gate.low is not None and gate.high is not None
+    assert gate.low < 0.5 < 1.5 < gate.high
+    assert gate.images is not None and 200 < gate.images < 10_000
+    assert f"200 images cannot decide at 95 % confidence, about {gate.images} would" in gate.note
+
+
+def test_fewer_images_never_mean_more_tolerance() -> None:
+    """Whatever the number of images, a bundle that truly loses twice the limit does not pass on its own rates."""
+    for n in (20, 50, 100, 200, 500, 1000, 5000):
+        gate = _results(accuracy=reports.few_images(n, round(0.03 * n), 0))["top1_drop_pp"]
+        assert gate.outcome != "passed", n
+
+
+def test_what_was_not_measured_is_undecided() -> None:
+    results = _results(accuracy=None, latency=None, program_match=None)
+    for name in ("top1_drop_pp", "agreement_pct", "speedup", "program_departures"):
+        assert (results[name].value, results[name].passed, results[name].outcome) == (None, None, "undecided")
         assert results[name].note
-    assert results["size_ratio"].passed is True
+    assert results["size_ratio"].outcome == "passed"
 
 
-def test_without_labels_only_the_drop_is_skipped() -> None:
+def test_without_labels_the_drop_is_undecided() -> None:
     unlabelled = reports.accuracy(
         n_labelled=0, top1_fp32_pct=None, top1_pct=None, top1_drop_pp=None, top5_pct=None, executed=False
     )
     results = _results(accuracy=unlabelled)
-    assert results["top1_drop_pp"].passed is None
-    assert results["agreement_pct"].passed is True
-    assert results["agreement_pct"].note.endswith("simulated")
+    assert (results["top1_drop_pp"].outcome, results["agreement_pct"].outcome) == ("undecided", "passed")
+    assert "evaluate on labelled images" in results["top1_drop_pp"].note
+
+
+def test_a_latency_gate_does_not_apply_where_no_runtime_runs() -> None:
+    simulated = reports.accuracy(executed=False)
+    assert _results(accuracy=simulated, latency=None)["speedup"].outcome == "not applicable"
+    assert _results(latency=None)["speedup"].outcome == "undecided"  # a runtime ran, and nobody timed it
+
+
+def test_random_weights_are_told_by_their_provenance() -> None:
+    results = _results(model={"random_weights": True}, accuracy=reports.accuracy(agreement_pct=50.0))
+    assert {results[name].outcome for name in ("top1_drop_pp", "agreement_pct")} == {"not applicable"}
+    assert _results(accuracy=reports.few_images(400, 0, 0, 200))["agreement_pct"].outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("top1", "n", "outcome"), [(10.0, 400, "undecided"), (15.0, 400, "passed"), (100.0, 1, "undecided")]
+)
+def test_a_drop_from_guessing_proves_nothing(top1: float, n: int, outcome: str) -> None:
+    """Ten classes: a model with mixed-up labels loses nothing, because it has nothing to lose."""
+    figures = {"n": n, "n_labelled": n, "top1_fp32_pct": top1, "top1_pct": top1, "top1_drop_pp": 0.0}
+    accuracy = reports.accuracy(**figures, top1_lost=0, top1_gained=0, agreement_pct=100.0)
+    gate = _results(accuracy=accuracy)["top1_drop_pp"]
+    assert gate.outcome == outcome and ("no better than guessing" in gate.note) is (top1 < 15)
 
 
 def test_a_gate_can_be_off() -> None:
     changed = {**LIMITS, "min_speedup": None, "max_top1_drop_pp": None}
-    assert list(_results(changed)) == ["agreement_pct", "size_ratio"]
+    assert list(_results(changed)) == ["agreement_pct", "program_departures", "size_ratio"]
 
 
 def test_a_figure_that_nobody_asked_for_gives_no_result() -> None:
     devices = {reports.DEVICE: reports.on_device()}
     asked = Figures(accuracy=reports.accuracy(), devices=devices, asked=frozenset({"accuracy", "devices"}))
-    assert [gate.name for gate in check(asked, LIMITS)] == ["top1_drop_pp", "agreement_pct", "device_agreement_pct"]
-    unmeasured = Figures(asked=frozenset({"size_ratio", "latency"}))
-    assert [(gate.name, gate.passed) for gate in check(unmeasured, LIMITS)] == [("size_ratio", None), ("speedup", None)]
+    names = [gate.name for gate in check(asked, Limits(LIMITS))]
+    assert names == ["top1_drop_pp", "agreement_pct", "device_agreement_pct"]
+    unmeasured = Figures(asked=frozenset({"size", "latency"}))
+    outcomes = [(gate.name, gate.outcome) for gate in check(unmeasured, Limits(LIMITS))]
+    assert outcomes == [("size_ratio", "undecided"), ("speedup", "undecided")]
 
 
 @pytest.mark.parametrize(
-    ("n", "lost", "gained", "passed"),
+    ("agreement_pct", "n", "outcome"),
     [
-        (100, 4, 0, True),  # a fair coin gives four heads of four in 6 % of cases
-        (100, 5, 0, False),  # five of five: 3 %
-        (100, 9, 3, True),  # nine or more of twelve: 7 %
-        (100, 10, 2, False),  # ten or more of twelve: 2 %
-        (199, 1, 0, True),
-        (200, 1, 0, True),  # 0.5 pp is the limit itself
-        (200, 2, 0, True),  # two of two: 25 %
-        (1000, 9, 3, True),  # 0.6 pp, nine or more of twelve: 7 %
-        (1000, 10, 2, False),  # 0.8 pp, ten or more of twelve: 2 %
-        (1000, 46, 40, True),  # 0.6 pp, 46 or more of 86: 29 %
-        (1000, 6, 0, False),  # six of six: 2 %
-        (50_000, 1250, 999, False),  # 0.502 pp, and chance gives 79 of 2249 at most: the plain limit
-        (50_000, 1250, 1000, True),  # 0.5 pp is the limit itself
+        (100.0, 200, "passed"),
+        (99.0, 200, "passed"),
+        (98.5, 200, "undecided"),
+        (90.0, 200, "failed"),
+        (100.0, 40, "undecided"),
     ],
 )
-def test_a_drop_fails_only_beyond_chance(n: int, lost: int, gained: int, passed: bool) -> None:
-    gate = _results(accuracy=reports.few_images(n, lost, gained))["top1_drop_pp"]
-    assert gate.passed is passed
-    assert gate.value is not None
-    assert (gate.value <= gate.limit) is passed
-    assert ("are too few to resolve the limit 0.5; up to " in gate.note) is (gate.limit > 0.5)
-    assert gate.limit >= 0.5 and (gate.limit == 0.5 or n < 50_000)
-
-
-@pytest.mark.parametrize(("n", "agreed", "passed"), [(20, 18, True), (20, 17, False), (49, 46, True), (50, 48, False)])
-def test_the_agreement_on_few_images_fails_only_beyond_chance(n: int, agreed: int, passed: bool) -> None:
-    gate = _results(accuracy=reports.few_images(n, 0, 0, agreed))["agreement_pct"]
-    assert gate.passed is passed
-
-
-@pytest.mark.parametrize(
-    ("agreement_pct", "n", "passed"),
-    [
-        (99.0, 200, True),
-        (98.5, 200, False),
-        (97.5, 80, True),  # two of 80: chance gives them in 19 % of cases at a rate of 1 %
-        (96.25, 80, False),  # three of 80: 5 % by the exact tail is 4.7 %
-    ],
-)
-def test_a_device_must_answer_as_this_host_does(agreement_pct: float, n: int, passed: bool) -> None:
+def test_a_device_must_answer_as_this_host_does(agreement_pct: float, n: int, outcome: str) -> None:
     gate = _results(devices={reports.DEVICE: reports.on_device(agreement_pct, n)})["device_agreement_pct"]
-    assert (gate.passed, gate.value) == (passed, agreement_pct)
+    assert (gate.outcome, gate.value, gate.device) == (outcome, agreement_pct, reports.DEVICE)
     assert gate.note.startswith(f"{reports.DEVICE} against onnxruntime-cpu of this host")
-    assert ("80 images are too few to resolve the limit 99; down to 97.5 can be chance" in gate.note) is (n == 80)
 
 
-def test_a_device_has_its_own_limit_and_no_limit_without_a_device() -> None:
-    devices = {reports.DEVICE: reports.on_device(99.5, n=400)}
-    assert _results({"min_device_agreement_pct": 99.6}, devices=devices)["device_agreement_pct"].passed is False
-    assert "device_agreement_pct" not in _results({"min_device_agreement_pct": None}, devices=devices)
-    assert "device_agreement_pct" not in _results(devices=reports.counted(reports.instructions()).devices)
+def test_a_device_has_its_own_limits() -> None:
+    report = reports.report(onnx=reports.everything_on_a_device())
+    figures = figures_of(report.targets["onnx"], report)
+    limits = Limits({}, {reports.DEVICE: {"max_device_instructions_m": 61.0, "min_device_agreement_pct": 96.0}})
+    assert [(g.name, g.outcome, g.device) for g in check(figures, limits)] == [
+        ("device_agreement_pct", "passed", reports.DEVICE),
+        ("device_instructions_m", "failed", reports.DEVICE),
+    ]
+    assert not check(figures, Limits({}, {"another": {"max_device_instructions_m": 1.0}}))
     assert "device_agreement_pct" not in _results()
 
 
-def test_a_device_is_not_held_to_the_answers_of_a_model_that_guesses() -> None:
-    guess = reports.on_device(50.0, 400, top1_fp32_pct=0.0, top1_pct=0.0, top1_drop_pp=0.0, float_margin=0.2)
-    entry = reports.target(devices={reports.DEVICE: guess})
-    gates = {gate.name: gate.passed for gate in check(figures_of(entry), LIMITS, 1000)}
-    assert gates["device_agreement_pct"] is None
-
-
-def test_a_limit_of_zero_is_literal() -> None:
-    limits = {"max_top1_drop_pp": 0.0, "min_agreement_pct": 100.0}
-    results = _results(limits, accuracy=reports.few_images(10, 1, 0))  # one of one: 50 %
-    assert (results["top1_drop_pp"].passed, results["agreement_pct"].passed) == (False, False)
-    assert (results["top1_drop_pp"].limit, results["agreement_pct"].limit) == (0, 100)
+def test_a_device_that_was_asked_and_did_not_answer_is_undecided() -> None:
+    devices = reports.counted(reports.instructions()).devices
+    assert _results(devices=devices)["device_agreement_pct"].outcome == "undecided"
 
 
 @pytest.mark.parametrize(
-    ("top1", "labelled", "margin", "skipped"),
+    ("limit", "value", "outcome"),
     [
-        (0.0, 400, 0.2, True),  # guesses, and its answers are near ties
-        (0.0, 400, 1.6, False),  # a trained model whose labels are mixed up
-        (60.0, 400, 0.2, False),  # knows the images
-        (100.0, 1, 0.2, False),  # too few labels to tell
+        ("min_sqnr_db", 27.0, "passed"),
+        ("min_sqnr_db", 28.0, "failed"),
+        ("max_size_bytes", 8_800_000, "passed"),
+        ("max_size_bytes", 8_799_999, "failed"),
+        ("max_float_ops", 11, "passed"),
+        ("max_float_ops", 10, "failed"),
+        ("min_int8_ops", 98, "passed"),
+        ("min_int8_ops", 99, "failed"),
+        ("max_delegates", 1, "not applicable"),
+        ("calibration_sha256", "cd" * 32, "passed"),
+        ("calibration_sha256", "ab" * 32, "failed"),
+        ("versions", {"torch": "2.13.0"}, "passed"),
+        ("versions", {"torch": "2.12.0"}, "failed"),
+        ("versions", {"nncf": "3.0"}, "undecided"),
     ],
 )
-def test_agreement_is_skipped_only_for_a_model_that_guesses(
-    top1: float, labelled: int, margin: float, skipped: bool
-) -> None:
-    figures = {"n": 400, "n_labelled": labelled, "top1_fp32_pct": top1, "top1_pct": top1, "top1_drop_pp": 0.0}
-    entry = reports.target(accuracy=reports.accuracy(**figures, agreement_pct=50.0, float_margin=margin))
-    (gate,) = [g for g in check(figures_of(entry), LIMITS, 1000) if g.name == "agreement_pct"]
-    assert gate.passed is (None if skipped else False)
+def test_gates_without_a_default(limit: str, value: Any, outcome: str) -> None:
+    (gate,) = _results({limit: value}).values()
+    assert gate.outcome == outcome
+
+
+def test_identical_logits_pass_any_sqnr() -> None:
+    same = reports.accuracy(
+        sqnr_db=None, agreement_pct=100.0, top1_drop_pp=0.0, top1_lost=0, top1_gained=0, top1_pct=81.3
+    )
+    assert _results({"min_sqnr_db": 60.0}, accuracy=same)["sqnr_db"].outcome == "passed"

@@ -10,6 +10,7 @@ from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.report.schema import (
     Calibration,
     Delegation,
@@ -94,6 +95,7 @@ def target(**changes: Any) -> TargetReport:
         "size_ratio": 8_800_000 / 31_000_000,
         "accuracy": accuracy(),
         "latency": latency(),
+        "program_match": ProgramMatch(constants=300, layers=93),
         "delegation": Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=None),
         "tool_versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     }
@@ -129,6 +131,7 @@ def agreement() -> Agreement:
 
 
 UNMEASURED = target(bundle="coreml", model_file="model.mlpackage", accuracy=None, latency=None, delegation=None)
-PASSED = GateResult(name="size_ratio", value=0.284, limit=0.29, passed=True)
-FAILED = GateResult(name="agreement_pct", value=97.0, limit=98.0, passed=False, note="a | b\nc")
-SKIPPED = GateResult(name="speedup", value=None, limit=1.0, passed=None, note="no runtime ran here")
+PASSED = GateResult(name="size_ratio", outcome="passed", value=0.284, limit=0.29)
+FAILED = GateResult(name="agreement_pct", outcome="failed", value=97.0, limit=98.0, note="a | b\nc")
+OUTSIDE = GateResult(name="speedup", outcome="not applicable", value=None, limit=1.0, note="no runtime ran here")
+UNDECIDED = GateResult(name="top1_drop_pp", outcome="undecided", value=0.4, limit=0.5, low=-0.2, high=1.1, images=4000)

@@ -1,0 +1,32 @@
+"""Gate ``program_departures``: the model file holds the constants of its program, and each layer computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from levit_edge.gates.gate import BASES, Count, Figures, Gate, at_most, undecided
+from levit_edge.report.schema import GateResult
+
+NAME = "program_departures"
+
+
+def check(figures: Figures, limit: int) -> Iterator[GateResult]:
+    """Fails when more constants and layers than ``limit`` depart from the program; the note names the first."""
+    found = figures.program_match
+    if found is None:
+        yield undecided(NAME, limit, "the file was not compared with its program; build it again")
+    else:
+        compared = f"{found.constants} constants and {found.layers} layers compared"
+        note = f"{found.departures[0]}; {compared}" if found.departures else compared
+        yield at_most(NAME, len(found.departures), limit, note)
+
+
+PROGRAM_MATCH = Gate(
+    name=NAME,
+    limit="max_program_departures",
+    bounds=Count,
+    help="constants and layers of the model file that are not those of its program",
+    defaults=dict.fromkeys(BASES, 0),
+    figure="program match",
+    check=check,
+)
