@@ -10,7 +10,7 @@ from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.record import Record
-from levit_edge.report.schema import GateResult, Latency, Verdict, verdict
+from levit_edge.report.schema import EvaluationSet, GateResult, Latency, Verdict, verdict
 
 Precision = Literal["int8", "float", "move"]
 Placement = Literal["delegate", "runtime", "fallback"]
@@ -20,13 +20,15 @@ Availability = str  # "yes", "no", or what it needs, such as "needs macOS"
 class Evaluation(Record):
     """Accuracy of one bundle on ``device`` against its float reference, and the gates on it.
 
-    ``local`` says how close the answers of another device come to those of this host's runtime.
+    ``local`` says how close the answers of another device come to those of this host's runtime. ``images`` are those
+    that were evaluated.
     """
 
     bundle: str
     target: str
     device: str = "local"
     accuracy: Accuracy
+    images: EvaluationSet | None = None
     local: Closeness | None = None
     gates: tuple[GateResult, ...] = ()
 

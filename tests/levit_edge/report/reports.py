@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
@@ -14,6 +14,7 @@ from levit_edge.report.schema import (
     Calibration,
     Delegation,
     DeviceFigures,
+    EvaluationSet,
     GateResult,
     Host,
     Latency,
@@ -98,6 +99,19 @@ def target(**changes: Any) -> TargetReport:
         "tool_versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     }
     return TargetReport(**(values | changes))
+
+
+def evaluation(n: int = 1000) -> EvaluationSet:
+    return EvaluationSet(source="photos", n=n, sha256="ef" * 32, skipped_images=("cat/1.png",))
+
+
+def measured(wrong: int = 2, n: int = 40) -> Accuracy:
+    """Accuracy with the outcomes of ``n`` images of two classes; float is right on all of them."""
+    meter, floats = AccuracyMeter(), np.tile([[1.0, 0.0]], (n, 1))
+    built = floats.copy()
+    built[:wrong] = built[:wrong, ::-1]
+    meter.update(floats, built, np.zeros(n, dtype=np.int64))
+    return meter.result(runtime="onnxruntime-cpu", executed=True)
 
 
 def report(**targets: TargetReport) -> Report:

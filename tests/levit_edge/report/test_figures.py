@@ -134,6 +134,23 @@ def test_a_report_without_calibration() -> None:
     assert "Not calibrated" in text
 
 
+def test_the_evaluated_images_and_the_model_are_named_once() -> None:
+    report = reports.report(onnx=reports.target()).model_copy(update={"evaluation": reports.evaluation()})
+    line = "Evaluated on 1000 images of photos (sha256 efefefefefef)"
+    for text in (render_markdown(report), _printed(report)):
+        assert text.count(line) == text.count("efefef") // 2 == 1
+        assert "levit-128S (demo)" in text and "random weights" not in text
+    earlier = reports.report(onnx=reports.target())
+    assert "valuated on" not in render_markdown(earlier) + _printed(earlier)
+
+
+def test_random_weights_are_named_once() -> None:
+    report = reports.report(onnx=reports.target())
+    report = report.model_copy(update={"model": report.model.model_copy(update={"random_weights": True})})
+    for text in (render_markdown(report), _printed(report)):
+        assert text.count("random weights") == text.count("levit-128S (random weights)") == 1
+
+
 def _printed(report: Report) -> str:
     console = Console(width=120)
     with console.capture() as captured:
