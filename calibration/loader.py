@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ class Batch:
 
     ``skipped`` are the name and the reason of each image that was left out between the last image of the previous batch
     and the first of the next one. The batches of one pass therefore list every image that was left out exactly once.
+    ``file_sha256`` are the SHA-256 sums (32 bytes each) of the image files; empty for images that are no files.
     """
 
     inputs: Inputs  # float32 [B, C, H, W], contiguous; writable, as torch.from_numpy wants it
@@ -38,6 +41,14 @@ class Batch:
     class_index: npt.NDArray[np.int64]  # [B], UNKNOWN_CLASS for an image without a class index
     names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    file_sha256: tuple[bytes, ...] = ()
+
+
+class _Decoded(NamedTuple):
+    """One image as it will be in a batch, and the SHA-256 of its file."""
+
+    pixels: Pixels
+    file_sha256: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +71,7 @@ class Loader:
     skip_bad_images: bool
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        group: list[tuple[ImageItem, Pixels]] = []
+        group: list[tuple[ImageItem, _Decoded]] = []
         skipped: list[tuple[str, str]] = []
         with closing(self._outcomes()) as outcomes:
             for item, outcome in outcomes:
@@ -84,9 +95,9 @@ class Loader:
         logger.warning("skipped: %s", error)
         return error.name, error.reason
 
-    def _outcomes(self) -> Generator[tuple[ImageItem, Pixels | BadImageError], None, None]:
+    def _outcomes(self) -> Generator[tuple[ImageItem, _Decoded | BadImageError], None, None]:
         """What became of each item, in order. The threads work on the next few items in the meantime."""
-        waiting: deque[tuple[ImageItem, Future[Pixels | BadImageError]]] = deque()
+        waiting: deque[tuple[ImageItem, Future[_Decoded | BadImageError]]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="images")
         try:
             for item in self.items:
@@ -98,9 +109,10 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _outcome(self, item: ImageItem) -> Pixels | BadImageError:
+    def _outcome(self, item: ImageItem) -> _Decoded | BadImageError:
         try:
-            return image_pixels(self.image_set.read(item), item.name, self.preprocessing)
+            data = self.image_set.read(item)
+            return _Decoded(image_pixels(data, item.name, self.preprocessing), hashlib.sha256(data).digest())
         except BadImageError as error:
             return error
 
@@ -133,18 +145,24 @@ def image_pixels(data: bytes, name: str, preprocessing: Preprocessing) -> Pixels
         raise BadImageError(name, str(error)) from error
 
 
-def _result(item: ImageItem, future: Future[Pixels | BadImageError]) -> tuple[ImageItem, Pixels | BadImageError]:
+def _result(item: ImageItem, future: Future[_Decoded | BadImageError]) -> tuple[ImageItem, _Decoded | BadImageError]:
     """The item and its outcome. A function, so that no variable keeps the image alive any longer."""
     return item, future.result()
 
 
 def _batch(
-    group: Sequence[tuple[ImageItem, Pixels]], preprocessing: Preprocessing, skipped: Sequence[tuple[str, str]]
+    group: Sequence[tuple[ImageItem, _Decoded]], preprocessing: Preprocessing, skipped: Sequence[tuple[str, str]]
 ) -> Batch:
-    size = group[0][1].shape[:2]
+    size = group[0][1].pixels.shape[:2]
     for item, image in group:
-        check_size(image, size, f"image {item.name}")
-    pixels = np.stack([image for _, image in group])  # [B, H, W, C]
+        check_size(image.pixels, size, f"image {item.name}")
+    pixels = np.stack([image.pixels for _, image in group])  # [B, H, W, C]
     indices = [UNKNOWN_CLASS if item.class_index is None else item.class_index for item, _ in group]
-    names = tuple(item.name for item, _ in group)
-    return Batch(normalize(pixels, preprocessing), pixels, np.array(indices, dtype=np.int64), names, tuple(skipped))
+    return Batch(
+        inputs=normalize(pixels, preprocessing),
+        pixels=pixels,
+        class_index=np.array(indices, dtype=np.int64),
+        names=tuple(item.name for item, _ in group),
+        skipped=tuple(skipped),
+        file_sha256=tuple(image.file_sha256 for _, image in group),
+    )

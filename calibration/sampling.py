@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from calibration.dataset import ImageItem, ImageSet
+from calibration.dataset import ImageItem
 from levit_edge.errors import InputError
-from levit_edge.families.preprocessing import Preprocessing
-
-_HASH_SCHEME = b"levit-edge calibration 1"
 
 
 def sample(items: Sequence[ImageItem], count: int, seed: int) -> tuple[ImageItem, ...]:
@@ -41,25 +37,6 @@ def remainder(items: Sequence[ImageItem], sampled: Sequence[ImageItem]) -> tuple
     return tuple(item for item in items if item.name not in taken)
 
 
-def calibration_hash(image_set: ImageSet, items: Sequence[ImageItem], preprocessing: Preprocessing, seed: int) -> str:
-    """SHA-256 (hex) of all that calibration depends on.
-
-    That is the preprocessing, the seed, and the names and bytes of ``items`` in their order. Raises BadImageError for
-    an image that cannot be read.
-    """
-    parameters = json.dumps(preprocessing.summary(), sort_keys=True).encode()
-    digest = hashlib.sha256()
-    for part in (_HASH_SCHEME, parameters, str(seed).encode()):
-        digest.update(hashlib.sha256(part).digest())
-    for item in items:
-        digest.update(hashlib.sha256(_encoded(item.name)).digest())
-        digest.update(hashlib.sha256(image_set.read(item)).digest())
-    return digest.hexdigest()
-
-
 def _rank(kind: str, name: str, seed: int) -> tuple[bytes, str]:
-    return hashlib.sha256(b"\0".join((kind.encode(), str(seed).encode(), _encoded(name)))).digest(), name
-
-
-def _encoded(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+    encoded = name.encode("utf-8", "surrogateescape")
+    return hashlib.sha256(b"\0".join((kind.encode(), str(seed).encode(), encoded))).digest(), name

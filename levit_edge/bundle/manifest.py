@@ -41,12 +41,16 @@ RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
 class ModelInfo(Record):
-    """The checkpoint that the bundle was built from; ``sha256`` covers its weights."""
+    """The checkpoint that the bundle was built from; ``sha256`` covers its weights.
+
+    ``random_weights``: there was none, and ``--random-weights`` made some up.
+    """
 
     variant: str
     source: str
     sha256: Sha256
     parameters: int = Field(ge=0)
+    random_weights: bool = False
 
 
 class TensorSpec(Record):

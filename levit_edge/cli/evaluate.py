@@ -24,12 +24,14 @@ def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
 def show(options: EvaluateOptions, result: Evaluation) -> Iterator[RenderableType]:
     """The accuracy of one bundle, and its gates."""
     from levit_edge.cli.tables import gate_table, table
-    from levit_edge.report.figures import ACCURACY, closeness_text, text_rows
+    from levit_edge.report.figures import ACCURACY, closeness_text, evaluation_text, text_rows
 
     rows = text_rows(ACCURACY, result.accuracy)
     if result.local is not None:
         rows.append((f"agreement with {result.local.runtime} here", closeness_text(result.local)))
     yield table(f"{options.bundle} ({result.target})", ("", ""), rows)
+    if result.images is not None:
+        yield evaluation_text(result.images)
     if result.gates:
         yield gate_table(f"gates: {result.verdict}", result.gates)
 

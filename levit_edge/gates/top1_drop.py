@@ -15,7 +15,6 @@ from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.report.schema import GateResult
 
 NAME = "top1_drop_pp"
-GUESSING = "the float model does no better than guessing on these images: check the weights and the labels"
 
 
 def check(figures: Figures, limit: float) -> Iterator[GateResult]:
@@ -28,7 +27,12 @@ def check(figures: Figures, limit: float) -> Iterator[GateResult]:
     elif accuracy.top1_drop_pp is None or accuracy.top1_lost is None or accuracy.top1_gained is None:
         yield undecided(NAME, limit, "no image has a known class; evaluate on labelled images")
     elif guesses(accuracy, figures.classes):
-        yield undecided(NAME, limit, GUESSING)
+        yield undecided(
+            NAME,
+            limit,
+            f"{accuracy.n_labelled} images do not show that the float model does better than guessing: check the weights "
+            "and the labels, or evaluate on more images",
+        )
     else:
         yield judge_drop(NAME, accuracy.top1_lost, accuracy.top1_gained, accuracy.n_labelled, limit, accuracy.source)
 

@@ -1,8 +1,7 @@
 """One pass over the images: each batch is decoded once and shown to the float model and to every bundle.
 
 On some of the images the quantized programs and another device answer too, so that all can be compared. Nothing is kept
-but sums and, of the compared images, at most as many as the device takes at a time: memory does not grow with the
-number of images.
+but sums, three bytes for each answer, and, of the compared images, at most as many as the device takes at a time.
 """
 
 from __future__ import annotations
@@ -69,12 +68,11 @@ class Cast:
 
 @dataclass(frozen=True)
 class Answers:
-    """What came out: accuracy and figures on the device by target, the table, and the images that were left out."""
+    """What came out: accuracy and figures on the device by target, and the table."""
 
     accuracy: Mapping[str, Accuracy]
     on_device: Mapping[str, DeviceFigures]
     agreement: Agreement
-    skipped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,10 +106,9 @@ def answer_all(batches: Iterable[Batch], cast: Cast, source: str, compared: froz
     or infinity, and InputError when none of the ``compared`` images could be read.
     """
     accuracy = {local.target: AccuracyMeter() for local in cast.locals}
-    comparison, waiting, skipped = _Comparison(cast), list[_Answered](), list[str]()
+    comparison, waiting = _Comparison(cast), list[_Answered]()
     with ThreadPoolExecutor(PARALLEL) as pool:
         for batch in batches:
-            skipped += [name for name, _ in batch.skipped]
             answered = _Answered(
                 batch.inputs,
                 batch.class_index,
@@ -136,7 +133,6 @@ def answer_all(batches: Iterable[Batch], cast: Cast, source: str, compared: froz
         },
         comparison.on_device(),
         comparison.table.result(source),
-        tuple(skipped),
     )
 
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from levit_edge.gates.chance import UNDECIDED, tolerated_events
+from levit_edge.gates.intervals import share
 from levit_edge.metrics.agreement import Agreement, Participant
 from levit_edge.report.schema import DeviceFigures
 
 SAME_ANSWERS_PCT = 99.0
 
 
-def departures(table: Agreement, on_device: Mapping[str, DeviceFigures]) -> Iterator[str]:
-    """One line for each participant that departs from its own quantized program.
+def departures(
+    table: Agreement, on_device: Mapping[str, DeviceFigures], *, random_weights: bool = False
+) -> Iterator[str]:
+    """One line for each participant that departs from its own quantized program; none for ``random_weights``.
 
     It departs when more than one answer in a hundred differs, and chance does not explain how many do (exact binomial
     test, 5 %): a runtime that rounds some ties the other way, or computes in float16, does not.
     ``on_device`` are the figures of another device, by target.
     """
-    if table.float_margin < UNDECIDED:  # the answers are near ties everywhere, and any rounding turns them over
+    if random_weights:  # the answers are near ties everywhere, and any rounding turns them over
         return
-    n = table.n
-    least_pct = 100 * (n - tolerated_events(n, 1 - SAME_ANSWERS_PCT / 100)) / n
     for participant, agreed_pct, sqnr_db in table.against_program():
-        if agreed_pct < min(least_pct, SAME_ANSWERS_PCT):
+        if share(round(agreed_pct * table.n / 100), table.n).high < SAME_ANSWERS_PCT:
             yield (
                 f"{participant.name} departs from its own quantized program: {_figures(agreed_pct, sqnr_db)} "
-                f"on {n} images; {_advice(participant, table, on_device)}"
+                f"on {table.n} images; {_advice(participant, table, on_device)}"
             )
 
 

@@ -95,12 +95,14 @@ def make_report(job: Job, built: Sequence[Lowered], calibrated: Calibrated, meas
             image_size=subject.image_size,
             num_labels=len(subject.labels),
             parameters=subject.info.parameters,
+            random_weights=subject.info.random_weights,
         ),
         calibration=calibration,
+        evaluation=measured.evaluation,
         targets={lowered.target.name: _entry(job, lowered, measured) for lowered in built},
         agreement=measured.agreement,
         undecided=job.plan.undecided,
-        warnings=(*_warnings(job, measured), *departures(measured.agreement, measured.compared)),
+        warnings=tuple(_warnings(job, measured)),
     )
     return with_verdicts(report, job.plan.limits)
 
@@ -126,6 +128,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
             int8_ops=contents.count("int8"),
             float_ops=contents.count("float"),
             fallback_ops=contents.fallback_ops,
+            operators={f"{row.name} {row.precision} {row.placement}": row.count for row in contents.operators},
         ),
         tool_versions=target.versions(),
         warnings=_simulation_warning(job, lowered),
@@ -146,16 +149,17 @@ def _simulation_warning(job: Job, lowered: Lowered) -> tuple[str, ...]:
 
 
 def _warnings(job: Job, measured: Measured) -> Iterator[str]:
-    evaluation, options = job.images.evaluation, job.plan.options
+    evaluation, options = measured.evaluation, job.plan.options
     if evaluation is None:
         yield NUMERICS_ONLY
-    elif measured.skipped:
-        yield f"{evaluation.source}: could not be read and left out: {listed(measured.skipped, 8)}"
+    elif evaluation.skipped_images:
+        yield f"{evaluation.source}: could not be read and left out: {listed(evaluation.skipped_images, 8)}"
     if any(accuracy.n_labelled == 0 for accuracy in measured.accuracy.values()):
         yield "no evaluation image has a class that the model knows: agreement was measured, top-1 was not"
     for name in TARGETS:
         if name not in options.targets and (options.out / name / MANIFEST_NAME).is_file():
             yield f"{name} is from an earlier build and is not in this report"
+    yield from departures(measured.agreement, measured.compared, random_weights=job.subject.info.random_weights)
 
 
 def _host() -> Host:

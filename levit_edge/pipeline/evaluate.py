@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration import open_dataset
+from calibration import Batch, open_dataset
 from levit_edge.bundle.manifest import Bundle
 from levit_edge.demo import EVALUATION_FOLDER, demo_archive, is_demo
 from levit_edge.devices import LOCAL, Device, open_device
@@ -21,7 +21,7 @@ from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.closeness import Closeness, ClosenessMeter
 from levit_edge.pipeline.answer_images import PARALLEL, ask
 from levit_edge.pipeline.bundles import open_verified
-from levit_edge.pipeline.images import Selection, check_classes, limited
+from levit_edge.pipeline.images import EvaluationPass, Selection, check_classes, limited
 from levit_edge.pipeline.options import EvaluateOptions
 from levit_edge.pipeline.verify import one_torch_thread
 from levit_edge.progress import QUIET, Progress
@@ -59,12 +59,15 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
     there = None if device.name == LOCAL else device.load(target.name, bundle.model_path, 1, progress)
     models = _Models(load(bundle.reference_path, 1), load(bundle.model_path, 1), there)
     with one_torch_thread(), _opened(bundle, path, subfolder, options.limit) as selection:
-        accuracy, local = _measure(models, device, selection, progress, f"evaluate {target.name}")
+        images = EvaluationPass(selection)
+        batches = images.batches(progress, f"evaluate {target.name}", device.batch_images)
+        accuracy, local = _measure(models, batches)
     return Evaluation(
         bundle=str(options.bundle),
         target=target.name,
         device=device.name,
         accuracy=accuracy,
+        images=images.result(),
         local=local,
         undecided=file.undecided,
         gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device, file),
@@ -88,14 +91,12 @@ def _images_of(bundle: Bundle, data: Path | None) -> tuple[Path, str]:
     raise InputError(f"{bundle.path} is not the demo, so name the images to evaluate on with --data DATA")
 
 
-def _measure(
-    models: _Models, device: Device, selection: Selection, progress: Progress, label: str
-) -> tuple[Accuracy, Closeness | None]:
+def _measure(models: _Models, batches: Iterable[Batch]) -> tuple[Accuracy, Closeness | None]:
     """(accuracy, closeness of a device to this host) from one pass, in which each image goes to every model in turn."""
     accuracy, closeness = AccuracyMeter(), ClosenessMeter()
     judged = models.elsewhere or models.here
     with ThreadPoolExecutor(PARALLEL) as pool:
-        for batch in selection.batches(progress, label, device.batch_images):
+        for batch in batches:
             floats, here = ask(pool, (models.reference, models.here), batch.inputs)
             logits = here if models.elsewhere is None else run_batch(models.elsewhere, batch.inputs)
             accuracy.update(floats, logits, batch.class_index)

@@ -9,13 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration import UNKNOWN_CLASS, Batch, ImageItem, ImageSet, load, normalize, open_dataset, remainder, sample
+from calibration import (
+    UNKNOWN_CLASS,
+    Batch,
+    EvaluationHash,
+    ImageItem,
+    ImageSet,
+    load,
+    normalize,
+    open_dataset,
+    remainder,
+    sample,
+)
 from levit_edge.demo import CALIBRATION_FOLDER, EVALUATION_FOLDER, demo_archive
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
 from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.progress import Progress
+from levit_edge.report.schema import EvaluationSet
 from levit_edge.wording import listed
 
 BATCH = 8
@@ -58,6 +70,30 @@ class Selection:
         if count >= len(self.items):
             return frozenset(item.name for item in self.items)
         return frozenset(self.items[index * len(self.items) // count].name for index in range(count))
+
+
+class EvaluationPass:
+    """The one pass over the images of an evaluation, and, once it is over, which images they were."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection, self._hash = selection, EvaluationHash(selection.preprocessing)
+        self._skipped: list[str] = []
+
+    def batches(self, progress: Progress, label: str, size: int = BATCH) -> Iterator[Batch]:
+        """Those of :meth:`Selection.batches`, each noted before it is handed out."""
+        for batch in self._selection.batches(progress, label, size):
+            self._hash.add(batch)
+            self._skipped += [name for name, _ in batch.skipped]
+            yield batch
+
+    def result(self) -> EvaluationSet:
+        """The images so far; ValidationError before the first."""
+        return EvaluationSet(
+            source=self._selection.source,
+            n=self._hash.n,
+            sha256=self._hash.hexdigest(),
+            skipped_images=tuple(self._skipped),
+        )
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def load(options: BuildOptions) -> Subject:
         source=source.name if source.is_absolute() else checkpoint.source,  # a report names no folder of this machine
         sha256=checkpoint.sha256,
         parameters=checkpoint.parameters,
+        random_weights=options.random_weights,
     )
     fused = family(checkpoint.family).fuse(checkpoint.model)
     example = torch.zeros(1, checkpoint.num_channels, checkpoint.image_size, checkpoint.image_size)

@@ -15,11 +15,12 @@ from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.agreement import Agreement, Participant
 from levit_edge.metrics.measurement_defaults import COUNTED_RUNS
 from levit_edge.pipeline.answer_images import Answers, Cast, Local, Remote, answer_all
+from levit_edge.pipeline.images import EvaluationPass
 from levit_edge.pipeline.lower import Lowered
 from levit_edge.pipeline.on_device import BundleFiles, count_on, latency_of, time_on
 from levit_edge.pipeline.plan import Job
 from levit_edge.pipeline.verify import Examples, run_floats
-from levit_edge.report.schema import DeviceFigures, Latency
+from levit_edge.report.schema import DeviceFigures, EvaluationSet, Latency
 from targets.runner import Image
 
 FLOAT = "torch float"
@@ -30,7 +31,7 @@ class Measured:
     """Figures by target; those that were not measured are absent.
 
     ``on_device`` are those of the device that was asked for. ``compared`` is its part in the comparison, which is made
-    without evaluation images, too.
+    without evaluation images, too. ``evaluation`` are the images behind ``accuracy``, None without any.
     """
 
     accuracy: Mapping[str, Accuracy]
@@ -38,7 +39,7 @@ class Measured:
     compared: Mapping[str, DeviceFigures]
     latency: Mapping[str, Latency]
     agreement: Agreement
-    skipped: tuple[str, ...]
+    evaluation: EvaluationSet | None
 
 
 def measure(job: Job, built: Sequence[Lowered], shown: Examples) -> Measured:
@@ -46,33 +47,36 @@ def measure(job: Job, built: Sequence[Lowered], shown: Examples) -> Measured:
     device = job.plan.device
     names = {} if device is None else runtimes(device, [lowered.target.name for lowered in built])
     there = [lowered for lowered in built if lowered.target.name in names]
-    answers = _answers(job, built, there, shown)
+    answers, evaluation = _answers(job, built, there, shown)
     latency = {
         lowered.target.name: _time(job, lowered, shown.batch.inputs[:1]) for lowered in built if lowered.runner.executed
     }
-    evaluated = job.images.evaluation is not None
     figures = {
-        lowered.target.name: _figures(job, device, lowered, answers if evaluated else None, shown)
+        lowered.target.name: _figures(job, device, lowered, answers if evaluation else None, shown)
         for lowered in there
         if device is not None
     }
     measured = {name: found for name, found in figures.items() if found != DeviceFigures()}
     return Measured(
-        accuracy=answers.accuracy if evaluated else {},
+        accuracy=answers.accuracy if evaluation else {},
         on_device=measured,
         compared=answers.on_device,
         latency=latency,
         agreement=answers.agreement,
-        skipped=answers.skipped,
+        evaluation=evaluation,
     )
 
 
-def _answers(job: Job, built: Sequence[Lowered], there: Sequence[Lowered], shown: Examples) -> Answers:
+def _answers(
+    job: Job, built: Sequence[Lowered], there: Sequence[Lowered], shown: Examples
+) -> tuple[Answers, EvaluationSet | None]:
+    """What everybody answers to the evaluation images, and which they are; without any, to the few of ``shown``."""
     cast, selection = _cast(job, built, there), job.images.evaluation
     if selection is None:
-        return answer_all([shown.batch], cast, shown.source, None)
-    batches = selection.batches(job.progress, "evaluate")
-    return answer_all(batches, cast, selection.source, selection.compared())
+        return answer_all([shown.batch], cast, shown.source, None), None
+    images = EvaluationPass(selection)
+    batches = images.batches(job.progress, "evaluate")
+    return answer_all(batches, cast, selection.source, selection.compared()), images.result()
 
 
 def _cast(job: Job, built: Sequence[Lowered], there: Sequence[Lowered]) -> Cast:

@@ -12,7 +12,7 @@ from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
 from levit_edge.report.policy import UndecidedPolicy
-from levit_edge.report.schema import GateResult, Latency, Verdict, acceptable, verdict
+from levit_edge.report.schema import EvaluationSet, GateResult, Latency, Verdict, acceptable, verdict
 
 Precision = Literal["int8", "float", "move"]
 Placement = Literal["delegate", "runtime", "fallback"]
@@ -22,13 +22,15 @@ Availability = str  # "yes", "no", or what it needs, such as "needs macOS"
 class Evaluation(Record):
     """Accuracy of one bundle on ``device`` against its float reference, and the gates on it.
 
-    ``local`` says how close the answers of another device come to those of this host's runtime.
+    ``local`` says how close the answers of another device come to those of this host's runtime. ``images`` are those
+    that were evaluated.
     """
 
     bundle: str
     target: str
     device: str = "local"
     accuracy: Accuracy
+    images: EvaluationSet | None = None
     local: Closeness | None = None
     program_match: ProgramMatch | None = None
     undecided: UndecidedPolicy = "fail"

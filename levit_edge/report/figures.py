@@ -14,7 +14,17 @@ from levit_edge.metrics.agreement import Agreement
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.report.answers import Inspection
-from levit_edge.report.schema import Delegation, DeviceFigures, GateResult, Latency, Milliseconds, Report, TargetReport
+from levit_edge.report.schema import (
+    Delegation,
+    DeviceFigures,
+    EvaluationSet,
+    GateResult,
+    Latency,
+    Milliseconds,
+    Model,
+    Report,
+    TargetReport,
+)
 
 NOT_RUN = "not run"
 NO_LABELS = "no labels"
@@ -35,6 +45,16 @@ def text_rows(rows: Rows[Part], part: Part | None) -> list[tuple[str, str]]:
 def closeness_text(found: Closeness) -> str:
     """Agreement and SQNR in one text."""
     return f"{found.agreement_pct:.2f} % ({_decibels(found.sqnr_db)})"
+
+
+def model_text(model: Model) -> str:
+    """The variant, and where its weights come from."""
+    return f"{model.variant} ({'random weights' if model.random_weights else model.source})"
+
+
+def evaluation_text(evaluation: EvaluationSet) -> str:
+    """The images that measured the accuracy: how many, of what, and the first digits of their SHA-256."""
+    return f"Evaluated on {evaluation.n} images of {evaluation.source} (sha256 {evaluation.sha256[:12]})"
 
 
 def verdict_text(target: TargetReport) -> str:

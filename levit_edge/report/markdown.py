@@ -10,9 +10,11 @@ from levit_edge.report.figures import (
     GATE_COLUMNS,
     KERNEL_COLUMNS,
     agreement_tables,
+    evaluation_text,
     figure_table,
     gate_row,
     kernel_rows,
+    model_text,
     verdict_text,
 )
 from levit_edge.report.schema import Report
@@ -45,7 +47,14 @@ def markdown_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(cell=_cell, verdict=verdict_text, gate_row=gate_row, kernel_rows=kernel_rows)
+    environment.filters.update(
+        cell=_cell,
+        model=model_text,
+        evaluation=evaluation_text,
+        verdict=verdict_text,
+        gate_row=gate_row,
+        kernel_rows=kernel_rows,
+    )
     return environment
 
 

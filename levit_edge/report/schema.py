@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, computed_field, field_validator, model_validator
 
 from levit_edge.bundle.files import json_text, schema_reason
+from levit_edge.bundle.manifest import Sha256
 from levit_edge.bundle.publish import settle
 from levit_edge.errors import InputError
 from levit_edge.metrics.accuracy import Accuracy
@@ -37,7 +38,10 @@ class Host(Record):
 
 
 class Model(Record):
-    """The checkpoint. ``source`` is what the user named (never an absolute path of the build machine)."""
+    """The checkpoint. ``source`` is what the user named (never an absolute path of the build machine).
+
+    ``random_weights``: it was built with ``--random-weights``, so its answers mean nothing.
+    """
 
     variant: str
     source: str
@@ -45,6 +49,7 @@ class Model(Record):
     image_size: int = Field(ge=1)
     num_labels: int = Field(ge=0)
     parameters: int = Field(ge=0)
+    random_weights: bool = False
 
 
 class Calibration(Record):
@@ -54,6 +59,19 @@ class Calibration(Record):
     samples: int = Field(ge=0)
     seed: int
     sha256: str
+    skipped_images: tuple[str, ...] = ()
+
+
+class EvaluationSet(Record):
+    """The images that measured the accuracy: ``n`` of ``source`` were answered.
+
+    ``sha256`` covers the preprocessing and, in the order of the pass, the name, class index and file content of each
+    answered image (:class:`calibration.EvaluationHash`): equal sums mean the same images, seen in the same way.
+    """
+
+    source: str
+    n: int = Field(ge=1)
+    sha256: Sha256
     skipped_images: tuple[str, ...] = ()
 
 
@@ -115,13 +133,21 @@ class DeviceFigures(Record):
 class Delegation(Record):
     """What runs where: delegated partitions, operators in int8, in float, and those left to slow reference kernels.
 
-    ``delegates`` and ``fallback_ops`` are None for a runtime without delegates.
+    ``delegates`` and ``fallback_ops`` are None for a runtime without delegates. ``operators`` counts the operators by
+    name, precision and placement, such as ``XNNFullyConnected int8 delegate``, in alphabetical order; empty in reports
+    of earlier versions.
     """
 
     delegates: int | None = Field(ge=0)
     int8_ops: int = Field(ge=0)
     float_ops: int = Field(ge=0)
     fallback_ops: int | None = Field(ge=0)
+    operators: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+    @field_validator("operators")
+    @classmethod
+    def _in_order(cls, operators: dict[str, int]) -> dict[str, int]:
+        return dict(sorted(operators.items()))
 
 
 class GateResult(Record):
@@ -212,6 +238,8 @@ class TargetReport(Record):
 class Report(Record):
     """A whole build; ``targets`` are kept in alphabetical order. ``agreement`` compares all that compute the model.
 
+    ``evaluation`` are the images that every target's ``accuracy`` was measured on; None where no image was evaluated,
+    and in reports of earlier versions.
     ``undecided`` is what was asked of gates that the images given could not decide.
     """
 
@@ -220,6 +248,7 @@ class Report(Record):
     model: Model
     calibration: Calibration | None
     targets: dict[str, TargetReport]
+    evaluation: EvaluationSet | None = None
     agreement: Agreement | None = None
     undecided: UndecidedPolicy = "fail"
     warnings: tuple[str, ...] = ()
@@ -231,6 +260,17 @@ class Report(Record):
             name: target.model_copy(update={"tool_versions": dict(sorted(target.tool_versions.items()))})
             for name, target in sorted(targets.items())
         }
+
+    @model_validator(mode="after")
+    def _check_evaluation(self) -> Report:
+        if self.evaluation is None:
+            return self
+        for name, target in self.targets.items():
+            if target.accuracy is not None and target.accuracy.n != self.evaluation.n:
+                raise ValueError(
+                    f"targets.{name}.accuracy.n is {target.accuracy.n}, but {self.evaluation.n} images were evaluated"
+                )
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property

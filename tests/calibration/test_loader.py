@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -63,6 +64,9 @@ def test_batches_hold_every_image_in_order(images: ImageSet, workers: int, batch
     expected = image_pixels(images.read(images.items[0]), "a", SMALL)
     np.testing.assert_array_equal(first.pixels[0], expected)
     np.testing.assert_array_equal(first.inputs[0], normalize(expected, SMALL))
+    assert [sum256 for batch in batches for sum256 in batch.file_sha256] == [
+        hashlib.sha256(images.read(item)).digest() for item in images.items
+    ]
     assert first.class_index[0] == 0
     assert last.class_index[-1] == UNKNOWN_CLASS
 
@@ -149,7 +153,7 @@ def test_closing_early_stops_the_threads(images: ImageSet, monkeypatch: pytest.M
     assert _image_threads()
     batches.close()
     assert not _image_threads()
-    assert len(started) <= 2 * AHEAD_PER_WORKER
+    assert len(started) <= 1 + 2 * AHEAD_PER_WORKER  # the batch of one image, and those ahead of it
 
 
 def _with_bad(tmp_path: Path, write: Write, files: dict[str, bytes]) -> Path:

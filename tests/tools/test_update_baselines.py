@@ -24,7 +24,7 @@ def test_a_report_becomes_one_file_for_each_target(tmp_path: Path) -> None:
     assert content["onnx.json"]["speedup"] == 2.0 and content["coreml.json"]["speedup"] is None
     assert content["onnx.json"]["devices"] == {}
     assert content["onnx.json"]["accuracy"]["agreement_pct"] == 99.0
-    delegation = {"delegates": None, "int8_ops": 98, "float_ops": 11, "fallback_ops": None}
+    delegation = {"delegates": None, "int8_ops": 98, "float_ops": 11, "fallback_ops": None, "operators": {}}
     assert content["onnx.json"]["delegation"] == delegation
 
 

@@ -50,6 +50,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_manifest_of_an_earlier_version_does_not_speak_of_random_weights(folder: Path) -> None:
+    path = folder / "manifest.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert data["model"].pop("random_weights") is False
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert open_bundle(folder).manifest.model == manifest().model
+
+
 def golden(**changes: Any) -> dict[str, Any]:
     pixels = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)  # [N, H, W, C]
     values = {

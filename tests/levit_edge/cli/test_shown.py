@@ -53,5 +53,6 @@ def test_eval_says_how_close_a_device_is_to_this_host() -> None:
     )
     text = _printed(evaluate.show(EVALUATE, there))
     assert reports.ON_DEVICE in text and "agreement with onnxruntime-cpu here" in text and "99.50 % (41.2 dB)" in text
-    here = Evaluation(bundle="d/onnx", target="onnx", accuracy=reports.accuracy())
-    assert " here " not in _printed(evaluate.show(EVALUATE, here))
+    here = Evaluation(bundle="d/onnx", target="onnx", accuracy=reports.accuracy(), images=reports.evaluation())
+    text = _printed(evaluate.show(EVALUATE, here))
+    assert " here " not in text and "Evaluated on 1000 images of photos (sha256 efefefefefef)" in text

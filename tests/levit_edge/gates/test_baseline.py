@@ -1,4 +1,4 @@
-"""Regressions against an earlier report, and gate results as JUnit."""
+"""A report against an earlier one: first what must be the same, then the figures, then the results as JUnit."""
 
 from __future__ import annotations
 
@@ -7,153 +7,232 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from levit_edge.errors import InputError
-from levit_edge.gates.baseline import Tolerances, compare_to_baseline
+from levit_edge.gates.baseline import compare_to_baseline
 from levit_edge.gates.check_bundle import check
 from levit_edge.gates.check_report import figures_of
+from levit_edge.gates.gates_file import GatesFile, Regression
 from levit_edge.gates.junit import to_junit
-from levit_edge.report.schema import Delegation, GateResult
+from levit_edge.gates.resolve_limits import Limits
+from levit_edge.report.policy import IDENTITIES
+from levit_edge.report.schema import Delegation, GateResult, Report
 from tests.levit_edge.report import reports
 
+OPERATORS = {"Conv int8 runtime": 6, "Softmax float runtime": 11}
+DELEGATION = Delegation(delegates=1, int8_ops=98, float_ops=11, fallback_ops=0, operators=OPERATORS)
+BASELINE = reports.target(accuracy=reports.answers(), delegation=DELEGATION)
 
-def _compared(now: Any, **tolerances: float) -> dict[str, GateResult]:
-    found = compare_to_baseline(reports.report(onnx=now), reports.report(onnx=BASELINE), Tolerances(**tolerances))
-    return {gate.name: gate for gate in found["onnx"]}
+
+def _report(target: Any = BASELINE, **changes: Any) -> Report:
+    made = reports.report(onnx=target).model_copy(update={"evaluation": reports.evaluation()})
+    parts = {name: getattr(made, name).model_copy(update=change) for name, change in changes.items()}
+    return made.model_copy(update=parts)
 
 
-BASELINE = reports.target(delegation=Delegation(delegates=1, int8_ops=98, float_ops=11, fallback_ops=0))
+def _compared(now: Report, before: Report | None = None, **regression: Any) -> dict[str, GateResult]:
+    file = GatesFile(regression=Regression(**regression))
+    return {gate.name: gate for gate in compare_to_baseline(now, before or _report(), file)["onnx"]}
 
 
 def test_a_report_does_not_regress_from_itself() -> None:
-    results = _compared(BASELINE)
-    assert len(results) == 8
-    assert all(gate.passed for gate in results.values())
+    results = _compared(_report())
+    assert list(results)[: len(IDENTITIES)] == [f"baseline_{name}" for name in IDENTITIES]
+    assert {gate.outcome for gate in results.values()} == {"passed"}
+    assert len(results) == len(IDENTITIES) + 9
+
+
+def _delegation(**changes: Any) -> dict[str, Any]:
+    return {"delegation": DELEGATION.model_copy(update=changes)}
 
 
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("baseline_top1_drop_pp", {"accuracy": reports.accuracy(top1_drop_pp=0.61)}),
-        ("baseline_agreement_pct", {"accuracy": reports.accuracy(agreement_pct=98.4)}),
-        ("baseline_sqnr_db", {"accuracy": reports.accuracy(sqnr_db=26.2)}),
+        ("baseline_top1_drop_pp", {"accuracy": reports.answers(since=(30, 0)), "outcome": "failed"}),
+        ("baseline_top1_drop_pp", {"accuracy": reports.answers(since=(9, 3)), "outcome": "undecided"}),
+        ("baseline_sqnr_db", {"accuracy": BASELINE.accuracy.model_copy(update={"sqnr_db": 26.2})}),
         ("baseline_size_bytes", {"size_bytes": 9_000_000}),
-        ("baseline_speedup", {"latency": reports.latency(speedup=1.39)}),
-        ("baseline_delegates", {"delegation": Delegation(delegates=2, int8_ops=98, float_ops=11, fallback_ops=0)}),
-        ("baseline_float_ops", {"delegation": Delegation(delegates=1, int8_ops=98, float_ops=12, fallback_ops=0)}),
-        ("baseline_fallback_ops", {"delegation": Delegation(delegates=1, int8_ops=98, float_ops=11, fallback_ops=1)}),
+        ("baseline_speedup", {"latency": reports.latency(speedup=1.3, speedup_low=1.2, speedup_high=1.39)}),
+        ("baseline_delegates", _delegation(delegates=2)),
+        ("baseline_float_ops", _delegation(float_ops=12)),
+        ("baseline_fallback_ops", _delegation(fallback_ops=1)),
+        (
+            "baseline_operator_changes",
+            _delegation(operators=OPERATORS | {"Conv int8 runtime": 5, "Add float runtime": 1}),
+        ),
     ],
 )
-def test_each_regression_fails_its_own_check(name: str, changes: dict[str, Any]) -> None:
-    results = _compared(BASELINE.model_copy(update=changes))
-    assert [other for other, gate in results.items() if not gate.passed] == [name]
+def test_each_regression_trips_its_own_gate(name: str, changes: dict[str, Any]) -> None:
+    outcome = changes.pop("outcome", "failed") if "outcome" in changes else "failed"
+    results = _compared(_report(BASELINE.model_copy(update={k: v for k, v in changes.items() if k != "outcome"})))
+    tripped = {other: gate.outcome for other, gate in results.items() if gate.outcome != "passed"}
+    assert tripped.pop("baseline_agreement_drop_pp", outcome) == outcome  # lost answers are lost agreement, too
+    assert tripped == {name: outcome}
 
 
-def test_tolerances_can_be_set() -> None:
-    slower = BASELINE.model_copy(update={"latency": reports.latency(speedup=1.9)})
-    assert _compared(slower)["baseline_speedup"].passed is True
-    assert _compared(slower, speedup_pct=1)["baseline_speedup"].passed is False
+def test_the_operators_that_changed_are_listed() -> None:
+    now = BASELINE.model_copy(update=_delegation(operators={"Conv int8 runtime": 5, "Add float runtime": 1}))
+    note = _compared(_report(now))["baseline_operator_changes"].note
+    assert note == "Add float runtime 0 -> 1; Conv int8 runtime 6 -> 5; Softmax float runtime 11 -> 0"
 
 
-def test_percentages_are_never_finer_than_two_images() -> None:
-    few = BASELINE.model_copy(update={"accuracy": reports.few_images(100, 2, 0)})
-    assert all(gate.passed for gate in _compared(few).values())
-    worse = BASELINE.model_copy(update={"accuracy": reports.few_images(100, 4, 0)})
-    results = _compared(worse)
-    assert (results["baseline_top1_drop_pp"].passed, results["baseline_agreement_pct"].passed) == (False, False)
-
-
-@pytest.mark.parametrize("accuracy", [None, reports.accuracy(executed=False), reports.accuracy(runtime="other 1.0")])
-def test_figures_of_another_runtime_are_not_compared(accuracy: Any) -> None:
-    results = _compared(BASELINE.model_copy(update={"accuracy": accuracy}))
-    assert results["baseline_agreement_pct"].passed is None
-    assert "onnxruntime 1.31.1, executed" in results["baseline_agreement_pct"].note
-    assert "baseline_top1_drop_pp" not in results
-
-
-@pytest.mark.parametrize("latency", [None, reports.latency(threads=2)])
-def test_times_of_another_setting_are_not_compared(latency: Any) -> None:
-    assert _compared(BASELINE.model_copy(update={"latency": latency}))["baseline_speedup"].passed is None
+def test_answers_are_compared_image_by_image() -> None:
+    """As many right answers as before, and yet thirty of them are on other images: the interval is wider for it."""
+    moved = reports.answers(lost=37, gained=33)
+    now, same = _compared(_report(BASELINE.model_copy(update={"accuracy": moved}))), _compared(_report())
+    drop, before = now["baseline_top1_drop_pp"], same["baseline_top1_drop_pp"]
+    assert drop.value == before.value == 0
+    assert drop.high is not None and before.high is not None and drop.high > 3 * before.high
+    assert drop.outcome == "undecided" and drop.images is not None and "30 answers lost and 30 gained" in drop.note
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "passed", "note"),
+    ("name", "changes"),
     [
-        (reports.instructions(built=62_400_000), reports.instructions(), True, reports.ON_DEVICE),
-        (reports.instructions(built=62_500_000), reports.instructions(), False, reports.ON_DEVICE),
-        (None, reports.instructions(), None, f"this report has no instructions from {reports.DEVICE}"),
-        (reports.instructions(device="qemu-arm64:max"), reports.instructions(), None, reports.DEVICE),
-        (reports.instructions(), None, None, "the baseline has no instructions"),
+        ("model", {"model": {"sha256": "11" * 32}}),
+        ("model", {"model": {"variant": "levit-192"}}),
+        ("evaluation", {"evaluation": {"sha256": "11" * 32}}),
+        ("calibration", {"calibration": {"sha256": "11" * 32}}),
+        ("calibration", {"calibration": {"samples": 255}}),
+        ("host", {"host": {"processor": "another"}}),
     ],
 )
-def test_instructions_may_grow_by_two_percent(now: Any, before: Any, passed: bool | None, note: str) -> None:
-    counted, counted_before = (reports.counted(*([one] if one else [])) for one in (now, before))
-    found = compare_to_baseline(reports.report(onnx=counted), reports.report(onnx=counted_before))
-    (gate,) = [gate for gate in found["onnx"] if gate.name == "baseline_arm64_instructions"]
-    assert gate.passed is passed and note in gate.note
-    if before is not None:
-        assert gate.limit == pytest.approx(62_424_000)
+def test_another_identity_fails_with_its_name_unless_it_is_accepted(name: str, changes: dict[str, Any]) -> None:
+    results = _compared(_report(**changes))
+    assert [gate.name for gate in results.values() if gate.outcome == "failed"] == [f"baseline_{name}"]
+    assert f"another {name}" in results[f"baseline_{name}"].note
+    assert ("baseline_size_bytes" in results) is (name != "model")
+    accepted = _compared(_report(**changes), accept_difference=(name,))
+    assert accepted[f"baseline_{name}"].outcome == "not applicable"
+    assert {gate.outcome for gate in accepted.values()} <= {"passed", "not applicable"}
+    assert "baseline_size_bytes" in accepted
+    assert (accepted["baseline_speedup"].outcome == "not applicable") is (name == "host")
+    assert (accepted["baseline_top1_drop_pp"].outcome == "not applicable") is (name == "evaluation")
 
 
-def test_every_device_is_compared_with_itself() -> None:
-    before = reports.counted(reports.instructions(), reports.instructions("board", built=9_000_000))
-    now = reports.counted(reports.instructions("board", built=10_000_000))
-    found = compare_to_baseline(reports.report(onnx=now), reports.report(onnx=before))
-    gates = [(gate.passed, gate.value) for gate in found["onnx"] if gate.name == "baseline_arm64_instructions"]
-    assert gates == [(None, None), (False, 10_000_000)]
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("recipe", {"recipe": "fp32"}),
+        ("versions", {"tool_versions": {"torch": "2.12.0", "onnx": "1.23.2"}}),
+        ("devices", {"devices": reports.counted(reports.instructions()).devices}),
+    ],
+)
+def test_an_identity_of_one_target(name: str, target: dict[str, Any]) -> None:
+    results = _compared(_report(BASELINE.model_copy(update=target)))
+    assert [gate.name for gate in results.values() if gate.outcome == "failed"] == [f"baseline_{name}"]
+
+
+def test_an_identity_that_the_baseline_does_not_know_is_a_difference() -> None:
+    before = _report().model_copy(update={"evaluation": None})
+    result = _compared(_report(), before)["baseline_evaluation"]
+    assert (result.outcome, result.limit) == ("failed", "unknown")
+    both = before.model_copy(update={"host": before.host})
+    assert _compared(both, before)["baseline_evaluation"].outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "note"),
+    [
+        (None, "no accuracy from onnxruntime 1.31.1, executed"),
+        (reports.answers().model_copy(update={"executed": False}), "no accuracy from onnxruntime 1.31.1, executed"),
+        (reports.answers().model_copy(update={"outcomes": None}), "does not keep its answers; make it again"),
+        (
+            reports.answers().model_copy(update={"n_labelled": 990}),
+            "990 images have a known class, in the baseline 1000",
+        ),
+    ],
+)
+def test_accuracy_that_cannot_be_compared_is_undecided(accuracy: Any, note: str) -> None:
+    results = _compared(_report(BASELINE.model_copy(update={"accuracy": accuracy})))
+    for name in ("baseline_top1_drop_pp", "baseline_agreement_drop_pp"):
+        assert results[name].outcome == "undecided" and note in results[name].note
+
+
+@pytest.mark.parametrize("latency", [None, reports.latency(threads=2)])
+def test_times_of_another_setting_are_undecided(latency: Any) -> None:
+    assert (
+        _compared(_report(BASELINE.model_copy(update={"latency": latency})))["baseline_speedup"].outcome == "undecided"
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome", "note"),
+    [
+        (reports.instructions(built=62_400_000), "passed", reports.ON_DEVICE),
+        (reports.instructions(built=62_500_000), "failed", reports.ON_DEVICE),
+        (None, "undecided", f"this report has no instructions from {reports.DEVICE}"),
+        (reports.instructions(device="qemu-arm64:max"), "undecided", reports.DEVICE),
+    ],
+)
+def test_instructions_may_grow_by_two_percent(now: Any, outcome: str, note: str) -> None:
+    counted, before = reports.counted(*([now] if now else [])), reports.counted(reports.instructions())
+    results = _compared(_report(counted), _report(before))
+    gate = results["baseline_device_instructions"]
+    assert gate.outcome == outcome and note in gate.note
+    assert (gate.limit, gate.device) == (pytest.approx(62_424_000), reports.DEVICE)
 
 
 @pytest.mark.parametrize(
     ("now", "before", "outcomes"),
     [
-        (None, None, {"baseline_float_ops": True}),
-        (0, None, {"baseline_float_ops": True}),
-        (None, 0, {"baseline_float_ops": True, "baseline_fallback_ops": None}),  # a baseline of an earlier version
-        (1, 0, {"baseline_float_ops": True, "baseline_fallback_ops": False}),
+        (None, None, {"baseline_float_ops": "passed"}),
+        (0, None, {"baseline_float_ops": "passed"}),
+        (None, 0, {"baseline_float_ops": "passed", "baseline_fallback_ops": "undecided"}),
+        (1, 0, {"baseline_float_ops": "passed", "baseline_fallback_ops": "failed"}),
     ],
 )
 def test_a_runtime_without_delegates_has_no_fallback_to_compare(now: Any, before: Any, outcomes: Any) -> None:
-    entries = [
-        reports.target(delegation=Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=count))
+    made = [
+        _report(reports.target(delegation=Delegation(delegates=None, int8_ops=98, float_ops=11, fallback_ops=count)))
         for count in (now, before)
     ]
-    (gates,) = compare_to_baseline(*(reports.report(onnx=entry) for entry in entries)).values()
-    assert {gate.name: gate.passed for gate in gates if gate.name.endswith(("_ops", "delegates"))} == outcomes
+    results = _compared(*made)
+    assert {n: g.outcome for n, g in results.items() if n.endswith(("_ops", "delegates"))} == outcomes
 
 
-def test_a_report_that_does_not_say_what_runs_where_is_skipped() -> None:
-    results = _compared(BASELINE.model_copy(update={"delegation": None}))
-    assert results["baseline_delegates"].passed is None
-    assert results["baseline_delegates"].note == "this report does not say what runs where"
+def test_a_report_that_does_not_say_what_runs_where_is_undecided() -> None:
+    results = _compared(_report(BASELINE.model_copy(update={"delegation": None})))
+    assert results["baseline_delegates"].outcome == "undecided"
 
 
-def test_a_missing_target_fails() -> None:
-    found = compare_to_baseline(reports.report(coreml=BASELINE), reports.report(onnx=BASELINE))
-    [gate] = found["onnx"]
-    assert (gate.name, gate.passed) == ("baseline_target_present", False)
-    assert list(found) == ["onnx"]
-
-
-def test_another_recipe_is_refused() -> None:
-    with pytest.raises(InputError, match=r"onnx: recipe 'fp32'.*'int8'"):
-        _compared(reports.target(recipe="fp32"))
+def test_a_target_that_one_side_lacks() -> None:
+    found = compare_to_baseline(reports.report(coreml=BASELINE), reports.report(onnx=BASELINE), GatesFile())
+    outcomes = {name: [(gate.name, gate.outcome) for gate in gates] for name, gates in found.items()}
+    assert outcomes["onnx"] == [("baseline_target_present", "failed")]
+    assert outcomes["coreml"] == [("baseline_target_present", "undecided")]
 
 
 def test_junit_counts_and_explains() -> None:
-    limits = {"max_top1_drop_pp": 0.5, "min_agreement_pct": 98, "max_size_ratio": 0.29, "min_speedup": 1}
-    gates = check(figures_of(reports.target(latency=None, size_ratio=0.5)), limits)
+    limits = {"max_top1_drop_pp": 1.5, "min_agreement_pct": 99, "max_size_ratio": 0.29, "min_speedup": 1}
+    target = reports.target(latency=None, size_ratio=0.5, accuracy=reports.accuracy(executed=False))
+    gates = check(figures_of(target, _report(target)), Limits(limits))
     text = to_junit({"onnx": gates, "coreml": ()})
     assert text.startswith("<?xml version='1.0' encoding='utf-8'?>\n")
     suite, empty = ET.fromstring(text)
-    assert suite.attrib == {"name": "onnx", "tests": "4", "failures": "1", "errors": "0", "skipped": "1"}
+    assert suite.attrib == {"name": "onnx", "tests": "4", "failures": "1", "errors": "1", "skipped": "1"}
     assert empty.attrib["tests"] == "0"
-    failures = {case.attrib["name"]: node.attrib["message"] for case in suite for node in case.iter("failure")}
-    assert failures == {"size_ratio": "size_ratio is 0.5, limit 0.29"}
-    skips = {case.attrib["name"]: node.attrib["message"] for case in suite for node in case.iter("skipped")}
-    assert skips == {"speedup": "no runtime ran here"}
+    assert _texts(suite, "failure") == {"size_ratio": "size_ratio is 0.5, limit 0.29"}
+    assert _texts(suite, "error")["agreement_pct"].startswith("agreement_pct is 99 (98.31 to 99.456), limit 99")
+    assert _texts(suite, "skipped") == {
+        "speedup": "speedup is not run, limit 1 (the runtime of this target does not run on this host)"
+    }
     assert to_junit({"onnx": gates, "coreml": ()}) == text
+    tolerant = ET.fromstring(to_junit({"onnx": gates}, "warn"))[0]
+    assert (tolerant.attrib["errors"], tolerant.attrib["skipped"], tolerant.attrib["failures"]) == ("0", "2", "1")
+
+
+def _texts(suite: ET.Element, kind: str) -> dict[str, str]:
+    return {case.attrib["name"]: node.text or "" for case in suite for node in case.iter(kind)}
+
+
+def test_junit_names_are_unique_on_several_devices() -> None:
+    """GitLab drops a case whose name is there already."""
+    gates = tuple(reports.PASSED.model_copy(update={"device": device}) for device in ("board", "phone", None))
+    names = [case.attrib["name"] for case in ET.fromstring(to_junit({"onnx": gates})).iter("testcase")]
+    assert names == ["size_ratio board", "size_ratio phone", "size_ratio"]
 
 
 def test_junit_escapes_what_users_wrote() -> None:
-    gate = GateResult(name="a", value=1, limit=0, passed=False, note="<&>")
+    gate = GateResult(name="a", outcome="failed", value=1, limit=0, note="<&>")
     [failure] = ET.fromstring(to_junit({'"<x>': (gate,)})).iter("failure")
-    assert failure.text == "<&>"
+    assert failure.text == "a is 1, limit 0 (<&>)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -133,3 +135,72 @@ def test_no_image_no_figures() -> None:
 def test_figures_for_labels_need_labels() -> None:
     with pytest.raises(ValidationError, match="n_labelled"):
         Accuracy(runtime="x", executed=True, n=1, top1_pct=50.0, agreement_pct=1, sqnr_db=None)
+
+
+def test_outcomes_say_what_became_of_each_image() -> None:
+    found = _measure(
+        [[3, 0, 0], [0, 3, 0], [0, 0, 3], [3, 0, 0]], [[2, 0, 0], [0, 3, 0], [4, 0, 3], [0, 3, 0]], [0, -1, 2, 1]
+    )
+    assert found.outcomes is not None
+    flags = found.outcomes.flags()
+    assert flags.right_fp32.tolist() == [True, False, True, False]
+    assert flags.right.tolist() == [True, False, False, True]
+    assert flags.agrees.tolist() == [True, True, False, False]
+
+
+def test_accuracy_survives_json_and_earlier_ones_have_no_outcomes() -> None:
+    found = _measure(*_random())
+    assert Accuracy.model_validate_json(found.model_dump_json()) == found
+    assert Accuracy.model_validate(found.model_dump(exclude={"outcomes"})).outcomes is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"n": 65}, "n is 65, but the outcomes of the images give 64"),
+        ({"agreement_pct": 99.5}, "agreement_pct is 99.5, but"),
+        ({"top1_fp32_pct": 90.0}, "top1_fp32_pct is 90.0, but"),
+        ({"top1_pct": 90.0}, "top1_pct is 90.0, but"),
+        ({"top1_drop_pp": 0.5}, "top1_drop_pp is 0.5, but"),
+        ({"top1_lost": 60}, "top1_lost is 60, but"),
+        ({"top1_gained": 60}, "top1_gained is 60, but"),
+        ({"top1_lost": None}, "top1_lost is None, but"),
+        ({"n_labelled": 60}, "top1_fp32_pct is .*, but"),
+        ({"n_labelled": 2}, "n_labelled is 2, but the outcomes have"),
+    ],
+)
+def test_a_figure_that_its_outcomes_contradict_is_refused(change: dict[str, Any], reason: str) -> None:
+    data = json.loads(_measure(*_random()).model_dump_json())
+    with pytest.raises(ValidationError, match=reason) as failure:
+        Accuracy.model_validate(data | change)
+    assert failure.value.error_count() == 1
+
+
+def test_outcomes_of_other_images_are_refused() -> None:
+    reference, logits, classes = _random()
+    found, other = _measure(reference, logits, classes), _measure(reference[::-1], logits, classes)
+    data = found.model_dump()
+    with pytest.raises(ValidationError, match="but the outcomes of the images give"):
+        Accuracy.model_validate(data | {"outcomes": other.model_dump()["outcomes"]})
+
+
+def test_without_any_class_no_image_is_right() -> None:
+    found = _measure([[1, 0], [0, 1]], [[1, 0.5], [1, 0]], [-1, -1])
+    assert found.outcomes is not None
+    assert [flags.tolist() for flags in found.outcomes.flags()] == [[False] * 2, [False] * 2, [True, False]]
+    right = found.outcomes.of(np.array([True, False]), np.array([True, False]), np.array([True, False]))
+    with pytest.raises(ValidationError, match="n_labelled is 0, but the outcomes have 1 right answers"):
+        Accuracy.model_validate(found.model_dump() | {"outcomes": right.model_dump()})
+
+
+def test_an_image_takes_a_few_bytes() -> None:
+    meter, (reference, logits, classes) = AccuracyMeter(), _random()
+    meter.update(reference, logits, classes)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            meter.update(reference, logits, classes)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5 * 200 * len(classes)

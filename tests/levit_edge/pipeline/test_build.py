@@ -17,6 +17,8 @@ from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle
 from levit_edge.errors import InputError
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.describe import NUMERICS_ONLY
+from levit_edge.pipeline.evaluate import evaluate
+from levit_edge.pipeline.options import EvaluateOptions
 from levit_edge.report.schema import Report, load_report
 from targets.registry import TARGETS
 from targets.runner import run_batch
@@ -64,7 +66,7 @@ def test_the_report_has_the_keys_of_the_contract(built: Built) -> None:
             "agreement_pct",
         }
         assert accuracy | {"sqnr_db"} <= entry["accuracy"].keys()
-        assert set(entry["delegation"]) == {"delegates", "int8_ops", "float_ops", "fallback_ops"}
+        assert set(entry["delegation"]) == {"delegates", "int8_ops", "float_ops", "fallback_ops", "operators"}
         assert all({"name", "value", "limit", "passed"} <= gate.keys() for gate in entry["gates"])
         if entry["accuracy"]["executed"]:
             latency = {"runtime", "threads", "fp32_ms", "int8_ms", "speedup"}
@@ -93,6 +95,35 @@ def test_accuracy_is_measured_on_the_images_that_did_not_calibrate(built: Built)
         assert accuracy is not None and (accuracy.n, accuracy.n_labelled) == (LEFT, LEFT)
         assert accuracy.sqnr_db is not None and accuracy.sqnr_db > 20
     assert not built.report.warnings
+
+
+def test_the_report_names_the_evaluated_images_and_every_answer(built: Built) -> None:
+    evaluation = built.report.evaluation
+    assert evaluation is not None
+    assert (evaluation.source, evaluation.n) == (f"{built.images.name} (not sampled)", LEFT)
+    found = built.report.targets["onnx"].accuracy
+    assert found is not None and found.outcomes is not None
+    options = EvaluateOptions(built.out / "onnx", data=built.images)
+    everything = evaluate(options)
+    assert everything.images is not None and everything.images.n == len(CLASSES) * PER_CLASS
+    assert everything.images == evaluate(options).images and everything.images.sha256 != evaluation.sha256
+
+
+def test_operators_are_listed_by_name(built: Built) -> None:
+    kernels = {"executorch": "XNNFullyConnected int8 delegate", "onnx": "QLinearConv int8 runtime"}
+    for name, entry in built.report.targets.items():
+        delegation = entry.delegation
+        assert delegation is not None and list(delegation.operators) == sorted(delegation.operators)
+        assert name not in kernels or delegation.operators[kernels[name]] > 1
+        for precision, count in (("int8", delegation.int8_ops), ("float", delegation.float_ops)):
+            listed = [number for key, number in delegation.operators.items() if key.split()[1] == precision]
+            assert sum(listed) == count
+
+
+def test_versions_of_what_executed_are_in_the_report(built: Built) -> None:
+    for name, entry in built.report.targets.items():
+        for package in TARGETS[name].runs_with:
+            assert entry.tool_versions[package] == metadata.version(package)
 
 
 def test_nothing_tells_where_it_was_built(built: Built) -> None:
@@ -181,7 +212,7 @@ def _check_micro(report: Report, out: Path) -> None:
 
 def test_without_images_only_the_numerics_are_verified(built: Built, tmp_path: Path) -> None:
     report = build(built.options(tmp_path, targets=("coreml",), recipe="w8a16"))
-    assert report.warnings == (NUMERICS_ONLY,) and report.calibration is None
+    assert report.warnings == (NUMERICS_ONLY,) and report.calibration is None and report.evaluation is None
     entry = report.targets["coreml"]
     assert entry.accuracy is None and entry.latency is None
     assert any("operator by operator with float16 rounding (mil-reference)" in line for line in entry.warnings)

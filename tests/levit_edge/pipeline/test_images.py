@@ -9,7 +9,7 @@ import pytest
 
 from calibration import ImageSet, open_dataset
 from levit_edge.families.levit.image_processor import default_preprocessing
-from levit_edge.pipeline.images import Selection
+from levit_edge.pipeline.images import EvaluationPass, Selection
 from levit_edge.progress import QUIET
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, draw
 
@@ -57,3 +57,16 @@ def test_batches_come_in_order_and_name_what_they_leave_out(tmp_path: Path) -> N
         left_out = [name for batch in batches for name, _ in batch.skipped]
         assert left_out == ["dog/0.png"]
         assert names == [item.name for item in images.items if item.name not in left_out]
+
+
+def test_a_pass_says_which_images_were_answered(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "drawn")
+    (folder / "dog" / "0.png").write_bytes(b"no image")
+    with open_dataset(folder, CLASSES) as images:
+        found = []
+        for size in (4, 5):
+            images_pass = EvaluationPass(_selection(folder, images, skip_bad=True))
+            assert sum(len(batch.names) for batch in images_pass.batches(QUIET, "evaluate", size)) == ALL_IMAGES - 1
+            found.append(images_pass.result())
+    assert found[0] == found[1]
+    assert (found[0].source, found[0].n, found[0].skipped_images) == ("drawn", ALL_IMAGES - 1, ("dog/0.png",))

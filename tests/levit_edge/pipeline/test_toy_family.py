@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from levit_edge.bundle.golden import read_golden
+from levit_edge.bundle.manifest import open_bundle
 from levit_edge.families.registry import FAMILIES
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.options import BuildOptions
@@ -55,3 +56,10 @@ def test_another_family_is_built(targets: tuple[str, ...], built: Built, tmp_pat
         with torch.no_grad():
             expected = checkpoint.model(torch.from_numpy(golden.inputs)).numpy()
         assert abs(expected - golden.logits).max() < 0.1 * (expected.max() - expected.min()), name
+
+
+def test_random_weights_are_known_in_report_and_manifest(built: Built, tmp_path: Path) -> None:
+    report = build(built.options(tmp_path, model=VARIANT, random_weights=True))
+    assert report.model.random_weights and open_bundle(tmp_path / "onnx").manifest.model.random_weights
+    assert not built.report.model.random_weights
+    assert not open_bundle(built.out / "onnx").manifest.model.random_weights

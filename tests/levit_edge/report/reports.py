@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.agreement import Agreement, AgreementMeter, Participant
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
+from levit_edge.metrics.outcomes import Outcomes
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.report.schema import (
     Calibration,
     Delegation,
     DeviceFigures,
+    EvaluationSet,
     GateResult,
     Host,
     Latency,
@@ -100,6 +102,47 @@ def target(**changes: Any) -> TargetReport:
         "tool_versions": {"torch": "2.13.0", "onnx": "1.23.2"},
     }
     return TargetReport(**(values | changes))
+
+
+def evaluation(n: int = 1000) -> EvaluationSet:
+    return EvaluationSet(source="photos", n=n, sha256="ef" * 32, skipped_images=("cat/1.png",))
+
+
+def measured(wrong: int = 2, n: int = 40) -> Accuracy:
+    """Accuracy with the outcomes of ``n`` images of two classes; float is right on all of them."""
+    meter, floats = AccuracyMeter(), np.tile([[1.0, 0.0]], (n, 1))
+    built = floats.copy()
+    built[:wrong] = built[:wrong, ::-1]
+    meter.update(floats, built, np.zeros(n, dtype=np.int64))
+    return meter.result(runtime="onnxruntime-cpu", executed=True)
+
+
+def answers(
+    n: int = 1000, lost: int = 7, gained: int = 3, right: int = 800, since: tuple[int, int] = (0, 0)
+) -> Accuracy:
+    """Accuracy with the answers of ``n`` images, the first ``right`` of which float knows, of which ``lost`` are lost.
+
+    ``since``: so many more of the known ones are lost, and so many of the lost ones are right again, as if something
+    had changed since an earlier report.
+    """
+    known = np.arange(n) < right
+    built = known.copy()
+    built[right - lost : right] = False
+    built[right : right + gained] = True
+    built[: since[0]] = False
+    built[right - lost : right - lost + since[1]] = True
+    outcomes = Outcomes.of(known, built, known == built)
+    return accuracy(
+        n=n,
+        n_labelled=n,
+        top1_fp32_pct=100 * int(known.sum()) / n,
+        top1_pct=100 * int(built.sum()) / n,
+        top1_drop_pp=100 * (int(known.sum()) - int(built.sum())) / n,
+        top1_lost=int((known & ~built).sum()),
+        top1_gained=int((built & ~known).sum()),
+        agreement_pct=100 * int((known == built).sum()) / n,
+        outcomes=outcomes,
+    )
 
 
 def report(**targets: TargetReport) -> Report:

@@ -13,7 +13,7 @@ from levit_edge.report.markdown import render_markdown
 from levit_edge.report.schema import Report, TargetReport
 from levit_edge.report.terminal import summary_table
 from tests.levit_edge.report import reports
-from tests.levit_edge.report.reports import FAILED, PASSED, SKIPPED, UNMEASURED
+from tests.levit_edge.report.reports import FAILED, OUTSIDE, PASSED, UNDECIDED, UNMEASURED
 
 
 def _cells(text: str, figure: str) -> list[str]:
@@ -117,11 +117,12 @@ def test_without_labels_the_top_figures_say_so() -> None:
 
 
 def test_markdown_of_gates_and_warnings_keeps_its_tables() -> None:
-    target = reports.target(gates=(PASSED, FAILED, SKIPPED), warnings=("line one\nline two",))
+    target = reports.target(gates=(PASSED, FAILED, OUTSIDE, UNDECIDED), warnings=("line one\nline two",))
     text = render_markdown(reports.report(onnx=target).model_copy(update={"warnings": ("mind | this",)}))
-    assert "## onnx: failed (1 skipped)\n" in text
-    assert r"| agreement_pct | 97.000 | 98.000 | failed | a \| b c |" in text
-    assert "| speedup | not run | 1.000 | skipped | no runtime ran here |" in text
+    assert "## onnx: failed (1 not applicable)\n" in text
+    assert r"| agreement_pct | 97 | 98 | failed | a \| b c |" in text
+    assert "| speedup | not run | 1 | not applicable | no runtime ran here |" in text
+    assert "| top1_drop_pp | 0.4 (-0.2 to 1.1) | 0.5 | undecided |  |" in text
     assert "> Warning: line one line two\n" in text
     assert "> Warning: mind \\| this\n" in text
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
@@ -132,6 +133,23 @@ def test_markdown_of_gates_and_warnings_keeps_its_tables() -> None:
 def test_a_report_without_calibration() -> None:
     text = render_markdown(reports.report(onnx=reports.target()).model_copy(update={"calibration": None}))
     assert "Not calibrated" in text
+
+
+def test_the_evaluated_images_and_the_model_are_named_once() -> None:
+    report = reports.report(onnx=reports.target()).model_copy(update={"evaluation": reports.evaluation()})
+    line = "Evaluated on 1000 images of photos (sha256 efefefefefef)"
+    for text in (render_markdown(report), _printed(report)):
+        assert text.count(line) == text.count("efefef") // 2 == 1
+        assert "levit-128S (demo)" in text and "random weights" not in text
+    earlier = reports.report(onnx=reports.target())
+    assert "valuated on" not in render_markdown(earlier) + _printed(earlier)
+
+
+def test_random_weights_are_named_once() -> None:
+    report = reports.report(onnx=reports.target())
+    report = report.model_copy(update={"model": report.model.model_copy(update={"random_weights": True})})
+    for text in (render_markdown(report), _printed(report)):
+        assert text.count("random weights") == text.count("levit-128S (random weights)") == 1
 
 
 def _printed(report: Report) -> str:

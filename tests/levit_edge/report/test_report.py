@@ -10,9 +10,17 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.metrics.latency import LatencyStats, Speedup
-from levit_edge.report.schema import GateResult, Latency, Report, TargetReport, load_report
+from levit_edge.report.schema import (
+    Delegation,
+    EvaluationSet,
+    GateResult,
+    Latency,
+    Report,
+    TargetReport,
+    load_report,
+)
 from tests.levit_edge.report import reports
-from tests.levit_edge.report.reports import FAILED, PASSED, SKIPPED, UNMEASURED
+from tests.levit_edge.report.reports import FAILED, OUTSIDE, PASSED, UNDECIDED, UNMEASURED
 
 
 def test_the_keys_of_the_contract() -> None:
@@ -33,8 +41,17 @@ def test_the_keys_of_the_contract() -> None:
     assert target["accuracy"]["sqnr_db"] == 27.25
     assert {"runtime", "threads", "fp32_ms", "int8_ms", "speedup"} <= set(target["latency"])
     assert target["latency"]["int8_ms"] == {"median": 4.0, "p90": 4.25}
-    assert set(target["delegation"]) == {"delegates", "int8_ops", "float_ops", "fallback_ops"}
-    assert target["gates"][0] == {"name": "size_ratio", "value": 0.284, "limit": 0.29, "passed": True, "note": ""}
+    assert set(target["delegation"]) == {"delegates", "int8_ops", "float_ops", "fallback_ops", "operators"}
+    gate = target["gates"][0]
+    assert {name: gate[name] for name in ("name", "value", "limit", "passed", "outcome", "note")} == {
+        "name": "size_ratio",
+        "value": 0.284,
+        "limit": 0.29,
+        "passed": True,
+        "outcome": "passed",
+        "note": "",
+    }
+    assert (data["verdict"], target["verdict"]) == ("passed", "passed")
 
 
 def test_what_nobody_measured_is_null() -> None:
@@ -54,13 +71,14 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gates", "verdict", "passed"),
     [
-        ((), "not measured", True),
-        ((SKIPPED,), "not measured", True),
-        ((PASSED, SKIPPED), "passed", True),
-        ((PASSED, FAILED, SKIPPED), "failed", False),
+        ((), "not measured", False),
+        ((OUTSIDE,), "not measured", False),
+        ((PASSED, OUTSIDE), "passed", True),
+        ((PASSED, OUTSIDE, UNDECIDED), "undecided", False),
+        ((PASSED, FAILED, UNDECIDED), "failed", False),
     ],
 )
-def test_skipped_is_not_passed(gates: tuple[GateResult, ...], verdict: str, passed: bool) -> None:
+def test_what_was_not_shown_is_not_passed(gates: tuple[GateResult, ...], verdict: str, passed: bool) -> None:
     target = reports.target(gates=gates)
     assert target.verdict == verdict
     assert reports.report(onnx=target, coreml=UNMEASURED).passed is passed
@@ -149,6 +167,77 @@ def test_a_report_of_an_earlier_version_may_have_nothing_but_instructions(tmp_pa
     path.write_text(_as_written_before(reports.report(onnx=reports.target()), 7))
     with pytest.raises(InputError, match=r"not a levit-edge report: targets\.onnx\.latency\.arm64"):
         load_report(path)
+
+
+def _with_identity() -> Report:
+    """A report that says which images were evaluated, and what became of each."""
+    operators = {"QLinearConv int8 runtime": 4, "Add float runtime": 2}
+    delegation = Delegation(delegates=None, int8_ops=4, float_ops=2, fallback_ops=None, operators=operators)
+    report = reports.report(onnx=reports.target(accuracy=reports.measured(), delegation=delegation))
+    model = report.model.model_copy(update={"random_weights": True})
+    return report.model_copy(update={"evaluation": reports.evaluation(40), "model": model})
+
+
+def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
+    report, path = _with_identity(), tmp_path / "report.json"
+    path.write_text(report.to_json(), encoding="utf-8")
+    found = load_report(path)
+    assert found == report and found.to_json() == report.to_json()
+    data = json.loads(report.to_json())
+    assert data["evaluation"] == {
+        "source": "photos",
+        "n": 40,
+        "sha256": "ef" * 32,
+        "skipped_images": ["cat/1.png"],
+    }
+    entry = found.targets["onnx"]
+    assert entry.accuracy is not None and entry.accuracy.outcomes is not None
+    assert entry.accuracy.outcomes.flags().right.tolist() == [False] * 2 + [True] * 38
+    assert entry.delegation is not None
+    assert list(entry.delegation.operators) == ["Add float runtime", "QLinearConv int8 runtime"]
+    assert found.model.random_weights
+
+
+def test_a_report_without_identity_is_read(tmp_path: Path) -> None:
+    """Those of earlier versions have none of it."""
+    report, path = reports.report(onnx=reports.target()), tmp_path / "report.json"
+    data = json.loads(report.to_json())
+    del data["evaluation"], data["model"]["random_weights"]
+    del data["targets"]["onnx"]["accuracy"]["outcomes"], data["targets"]["onnx"]["delegation"]["operators"]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    found = load_report(path)
+    assert found == report and found.evaluation is None and not found.model.random_weights
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "reason"),
+    [
+        (("evaluation",), {"n": 39}, "accuracy.n is 40, but 39 images were evaluated"),
+        (("evaluation",), {"n": 0}, "evaluation.n: Input should be greater"),
+        (("evaluation",), {"sha256": "ef"}, "evaluation.sha256: String should match"),
+        (("targets", "onnx", "accuracy"), {"agreement_pct": 100}, "agreement_pct is 100.0, but the outcomes"),
+        (("targets", "onnx", "accuracy"), {"top1_lost": 1}, "top1_lost is 1, but the outcomes"),
+        (("targets", "onnx", "accuracy", "outcomes"), {"right": "%"}, "right is not base64 of zlib"),
+        (("targets", "onnx", "delegation"), {"operators": {"Add float runtime": 0}}, "greater than or equal to 1"),
+    ],
+)
+def test_a_report_that_was_tampered_with_is_refused_in_one_line(
+    tmp_path: Path, part: tuple[str, ...], change: dict[str, Any], reason: str
+) -> None:
+    data, path = json.loads(_with_identity().to_json()), tmp_path / "report.json"
+    place = data
+    for key in part:
+        place = place[key]
+    place |= change
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(InputError, match=reason) as failure:
+        load_report(path)
+    assert "\n" not in str(failure.value)
+
+
+def test_an_evaluation_set_has_images() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        EvaluationSet(source="photos", n=0, sha256="ef" * 32)
 
 
 def test_a_target_report_is_strict() -> None:
