@@ -23,7 +23,7 @@ def _run(options: EvaluateOptions, progress: Progress) -> Evaluation:
 
 def show(options: EvaluateOptions, result: Evaluation) -> Iterator[RenderableType]:
     """The accuracy of one bundle, and its gates."""
-    from levit_edge.cli.tables import gate_table, table
+    from levit_edge.cli.tables import gate_report, table
     from levit_edge.report.figures import ACCURACY, closeness_text, evaluation_text, text_rows
 
     rows = text_rows(ACCURACY, result.accuracy)
@@ -33,7 +33,7 @@ def show(options: EvaluateOptions, result: Evaluation) -> Iterator[RenderableTyp
     if result.images is not None:
         yield evaluation_text(result.images)
     if result.gates:
-        yield gate_table(f"gates: {result.verdict}", result.gates)
+        yield from gate_report(f"gates: {result.verdict}", result.gates)
 
 
 VERB = Verb(

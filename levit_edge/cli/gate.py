@@ -26,15 +26,15 @@ def _run(options: GateOptions, progress: Progress) -> GateCheck:
 
 
 def show(options: GateOptions, check: GateCheck) -> Iterator[RenderableType]:
-    """One table per target, and a last line with the totals."""
-    from levit_edge.cli.tables import gate_table
+    """One table per target with the reasons of what did not pass, and a last line with the totals."""
+    from levit_edge.cli.tables import gate_report
 
     del options
     if check.written is not None:
         yield check.written
         return
     for name, results in check.targets.items():
-        yield gate_table(name, results)
+        yield from gate_report(name, results)
     counts = Counter(result.outcome for results in check.targets.values() for result in results)
     yield ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
 

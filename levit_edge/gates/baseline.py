@@ -46,7 +46,7 @@ def _compare(name: str, report: Report, baseline: Report, slack: Regression) -> 
         yield from _compare_accuracy(now.accuracy, before.accuracy, slack, same["evaluation"] == "passed")
     if before.latency is not None:
         yield _compare_speedup(now, before, slack, same["host"] == "passed")
-    yield from _compare_instructions(now, before, slack)
+    yield from _compare_instructions(now, before, slack, "devices" in slack.accept_difference)
     if before.delegation is not None:
         yield from _compare_delegation(now.delegation, before.delegation)
 
@@ -98,7 +98,10 @@ def _compare_speedup(now: TargetReport, before: TargetReport, slack: Regression,
     return judge_speedup(name, found, limit)
 
 
-def _compare_instructions(now: TargetReport, before: TargetReport, slack: Regression) -> Iterator[GateResult]:
+def _compare_instructions(
+    now: TargetReport, before: TargetReport, slack: Regression, other_devices: bool
+) -> Iterator[GateResult]:
+    """One result for each device that counted for the baseline; ``other_devices``: some may be missing."""
     name = "baseline_device_instructions"
     for device, earlier in before.devices.items():
         if earlier.instructions is None:
@@ -106,7 +109,8 @@ def _compare_instructions(now: TargetReport, before: TargetReport, slack: Regres
         limit = earlier.instructions.instructions * (1 + slack.instructions_pct / 100)
         found = now.devices[device].instructions if device in now.devices else None
         if found is None:
-            result = undecided(name, limit, f"this report has no instructions from {device}")
+            missing = not_applicable if other_devices else undecided
+            result = missing(name, limit, f"this report has no instructions from {device}")
         else:
             same = found.runtime == earlier.instructions.runtime
             source = found.runtime if same else f"{found.runtime}, the baseline {earlier.instructions.runtime}"

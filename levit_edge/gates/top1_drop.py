@@ -30,8 +30,8 @@ def check(figures: Figures, limit: float) -> Iterator[GateResult]:
         yield undecided(
             NAME,
             limit,
-            f"{accuracy.n_labelled} images do not show that the float model does better than guessing: check the weights "
-            "and the labels, or evaluate on more images",
+            f"{accuracy.n_labelled} images do not show that the float model does better than guessing: "
+            "check the weights and the labels, or evaluate on more images",
         )
     else:
         yield judge_drop(NAME, accuracy.top1_lost, accuracy.top1_gained, accuracy.n_labelled, limit, accuracy.source)

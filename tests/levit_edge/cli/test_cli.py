@@ -86,15 +86,15 @@ def test_labels_are_shown_as_they_are(pipeline: Pipeline, capfd: Captured) -> No
 def test_build_passes_every_option_on(pipeline: Pipeline, capfd: Captured) -> None:
     line = (
         "build --model levit-128S --random-weights --target onnx --target executorch --calibration c --eval e "
-        "--recipe r.toml --samples 8 --seed 3 --out o --skip-bad-images --thresholds t --threads 1 --runs 5 --limit 9 "
-        "--labels l --device qemu-arm64"
+        "--recipe r.toml --samples 8 --seed 3 --out o --skip-bad-images --gates t --undecided warn --threads 1 "
+        "--runs 5 --limit 9 --labels l --device qemu-arm64"
     )
     assert run(line.split()) == 0
     assert pipeline.calls == [
         BuildOptions(
             model="levit-128S", targets=("executorch", "onnx"), calibration=Path("c"), eval_data=Path("e"),
             recipe="r.toml", samples=8, seed=3, out=Path("o"), random_weights=True, skip_bad_images=True,
-            thresholds=Path("t"), threads=1, runs=5, limit=9, labels=Path("l"), device="qemu-arm64",
+            gates=Path("t"), undecided="warn", threads=1, runs=5, limit=9, labels=Path("l"), device="qemu-arm64",
         )
     ]  # fmt: skip
 
@@ -131,7 +131,7 @@ def test_build_names_the_failed_gates_and_the_files(pipeline: Pipeline, capfd: C
     pipeline.passed = False
     assert run(["build", "--out", "o"]) == 1
     out = capfd.readouterr().out
-    assert "failed: onnx: top1_drop_pp is 0.900, limit 0.500 (onnxruntime, executed)" in out
+    assert "failed: onnx: top1_drop_pp is 0.9, limit 0.5 (onnxruntime, executed)" in out
     assert f"{Path('o/onnx/model.onnx')}" in out and f"{Path('o/report.md')}" in out
 
 

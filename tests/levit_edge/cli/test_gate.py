@@ -6,64 +6,149 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from rich.console import Console
 
 from levit_edge import __version__
 from levit_edge.cli import run
+from levit_edge.cli.gate import show
 from levit_edge.gates.gate import at_most
+from levit_edge.pipeline.gate import gate
+from levit_edge.pipeline.options import GateOptions
+from levit_edge.report.schema import Report
 from tests.levit_edge.cli.commands import ROOT, Captured, one_line, shell
 from tests.levit_edge.report import reports
 
 
+def _write(path: Path, report: Report) -> Path:
+    path.write_text(report.to_json(), encoding="utf-8")
+    return path
+
+
+def _report(**changes: Any) -> Report:
+    return reports.report(onnx=reports.target(**({"accuracy": reports.answers()} | changes))).model_copy(
+        update={"evaluation": reports.evaluation()}
+    )
+
+
 @pytest.fixture
 def report_file(tmp_path: Path) -> Path:
-    path = tmp_path / "report.json"
-    path.write_text(reports.report(onnx=reports.target()).to_json(), encoding="utf-8")
-    return path
+    return _write(tmp_path / "report.json", _report())
+
+
+def _outcomes(output: str) -> dict[str, str]:
+    return {gate["name"]: gate["outcome"] for gates in json.loads(output)["targets"].values() for gate in gates}
 
 
 def test_gate_passes_a_good_report(report_file: Path, capfd: Captured) -> None:
     assert run(["gate", str(report_file)]) == 0
-    assert "4 passed, 0 failed, 0 skipped" in capfd.readouterr().out
+    assert "5 passed, 0 failed, 0 undecided, 0 not applicable" in capfd.readouterr().out
+
+
+def test_gate_fits_a_terminal_of_80_columns(report_file: Path) -> None:
+    options, console = GateOptions(report_file, baseline=report_file), Console(width=80, file=StringIO())
+    for part in show(options, gate(options)):
+        console.print(part)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "baseline_agreement_drop_pp" in text and "│ passed" in text  # neither is folded
 
 
 def test_gate_ignores_the_gates_in_the_report(tmp_path: Path, capfd: Captured) -> None:
-    path = tmp_path / "report.json"
-    bad = reports.target(accuracy=reports.accuracy(agreement_pct=50.0), gates=(at_most("agreement_pct", 0, 1),))
-    path.write_text(reports.report(onnx=bad).to_json(), encoding="utf-8")
-    assert run(["gate", str(path), "--json"]) == 1
-    check = json.loads(capfd.readouterr().out)
-    assert check["passed"] is False
-    assert [gate["name"] for gate in check["targets"]["onnx"] if gate["passed"] is False] == ["agreement_pct"]
+    bad = _report(accuracy=reports.accuracy(agreement_pct=50.0), gates=(at_most("agreement_pct", 0, 1),))
+    assert run(["gate", str(_write(tmp_path / "report.json", bad)), "--json"]) == 1
+    output = capfd.readouterr().out
+    assert (json.loads(output)["passed"], json.loads(output)["verdict"]) == (False, "failed")
+    assert [name for name, outcome in _outcomes(output).items() if outcome == "failed"] == ["agreement_pct"]
 
 
 def test_gate_takes_other_limits(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
-    limits = tmp_path / "limits.toml"
-    limits.write_text("[onnx]\nmin_speedup = 3.0\n")
-    assert run(["gate", str(report_file), "--thresholds", str(limits)]) == 1
+    limits = tmp_path / "gates.toml"
+    limits.write_text("schema_version = 1\n[targets.onnx.limits]\nmin_speedup = 3.0\n")
+    assert run(["gate", str(report_file), "--gates", str(limits)]) == 1
     assert "speedup" in capfd.readouterr().out
 
 
-def test_gate_compares_with_a_baseline_and_writes_junit(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
-    baseline, junit = tmp_path / "before.json", tmp_path / "gates.xml"
-    before = reports.report(onnx=reports.target(size_bytes=7_000_000), coreml=reports.target(bundle="coreml"))
-    baseline.write_text(before.to_json(), encoding="utf-8")
-    assert run(["gate", str(report_file), "--baseline", str(baseline), "--junit", str(junit), "--json"]) == 1
-    check = json.loads(capfd.readouterr().out)
-    failed = [gate["name"] for gates in check["targets"].values() for gate in gates if gate["passed"] is False]
-    assert sorted(failed) == ["baseline_size_bytes", "baseline_target_present"]
-    assert sum(int(suite.attrib["failures"]) for suite in ET.parse(junit).getroot()) == 2
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accuracy": None},
+        {"accuracy": reports.few_images(16, 0, 0)},
+        {"latency": None},
+        {"program_match": None},
+        {"accuracy": None, "latency": None},
+    ],
+)
+def test_what_a_report_does_not_show_is_never_exit_code_0(
+    changes: dict[str, Any], tmp_path: Path, capfd: Captured
+) -> None:
+    report = _report(**changes).model_copy(update={"evaluation": None})
+    path = str(_write(tmp_path / "report.json", report))
+    assert run(["gate", path, "--json"]) == 1
+    assert set(_outcomes(capfd.readouterr().out).values()) == {"passed", "undecided"}
+    assert run(["gate", path, "--undecided", "warn"]) == 0
+    limits = tmp_path / "gates.toml"
+    limits.write_text('schema_version = 1\nundecided = "warn"\n')
+    assert run(["gate", path, "--gates", str(limits)]) == 0
+    assert run(["gate", path, "--gates", str(limits), "--undecided", "fail"]) == 1
+    assert run(["gate", path, "--undecided", "perhaps"]) == 2
+    assert "valid: fail, warn" in one_line(capfd.readouterr().err)
 
 
-def test_gate_refuses_a_report_without_figures(tmp_path: Path, capfd: Captured) -> None:
-    path = tmp_path / "report.json"
-    path.write_text(reports.report(onnx=reports.target(accuracy=None, latency=None)).to_json(), encoding="utf-8")
-    assert run(["gate", str(path)]) == 2
-    captured = capfd.readouterr()
-    assert captured.out == "" and "no accuracy and no latency" in one_line(captured.err)
+def test_a_report_without_targets_shows_nothing(tmp_path: Path, capfd: Captured) -> None:
+    assert run(["gate", str(_write(tmp_path / "report.json", reports.report())), "--undecided", "warn"]) == 1
+
+
+def test_gate_compares_with_a_baseline_and_writes_junit_and_markdown(
+    report_file: Path, tmp_path: Path, capfd: Captured
+) -> None:
+    junit, markdown = tmp_path / "gates.xml", tmp_path / "gates.md"
+    before = _report(size_bytes=7_000_000)
+    before = before.model_copy(update={"targets": before.targets | {"coreml": reports.target(bundle="coreml")}})
+    baseline = _write(tmp_path / "before.json", before)
+    words = ["gate", str(report_file), "--baseline", str(baseline), "--junit", str(junit), "--markdown", str(markdown)]
+    assert run([*words, "--json"]) == 1
+    tripped = {name for name, outcome in _outcomes(capfd.readouterr().out).items() if outcome == "failed"}
+    assert tripped == {"baseline_size_bytes", "baseline_target_present"}
+    cases = [case for case in ET.parse(junit).iter("testcase") if case.find("failure") is not None]
+    assert {case.attrib["name"] for case in cases} == tripped
+    text = markdown.read_text(encoding="utf-8")
+    top = text[: text.index("<details>")]
+    assert top.startswith("## levit-edge gates: failed\n") and all(name in top for name in tripped)
+    assert "size_ratio" not in top  # what passed is folded away
+    assert (
+        "| figure | before | after |" in text
+        and "| size, float to built | 31.00 to 7.00 MB | 31.00 to 8.80 MB |" in text
+    )
+
+
+def test_another_model_as_baseline_is_never_exit_code_0(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
+    before = _report()
+    other = before.model_copy(update={"model": before.model.model_copy(update={"sha256": "11" * 32})})
+    words = ["gate", str(report_file), "--baseline", str(_write(tmp_path / "before.json", other))]
+    assert run([*words, "--undecided", "warn", "--json"]) == 1
+    outcomes = _outcomes(capfd.readouterr().out)
+    assert [name for name, outcome in outcomes.items() if outcome == "failed"] == ["baseline_model"]
+    assert "baseline_top1_drop_pp" not in outcomes
+    assert run([*words, "--accept-difference", "model"]) == 0
+    assert run([*words, "--accept-difference", "weather"]) == 2
+    assert "valid: model, evaluation, calibration" in one_line(capfd.readouterr().err)
+
+
+def test_gate_init_writes_a_file_that_gate_takes(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
+    made = tmp_path / "gates.toml"
+    assert run(["gate", str(report_file), "--init", str(made)]) == 0
+    assert capfd.readouterr().out.split() == [str(made)]
+    assert run(["gate", str(report_file), "--gates", str(made)]) == 0
+    made.write_text(made.read_text(encoding="utf-8").replace("max_size_ratio = 0.29", "max_size_ratio = 0.28"))
+    assert run(["gate", str(report_file), "--gates", str(made)]) == 1
+    assert run(["gate", str(report_file), "--init", str(made)]) == 2
+    assert "exists already" in one_line(capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 9}'])

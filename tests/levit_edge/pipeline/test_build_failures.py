@@ -45,7 +45,7 @@ def test_int8_without_images_is_refused(built: Built, tmp_path: Path) -> None:
         ({"model": "levit-128S"}, "random"),
         ({"model": "/nowhere/model"}, "/nowhere/model"),
         ({"calibration": Path("/nowhere/images")}, "/nowhere/images"),
-        ({"thresholds": Path("/nowhere/limits.toml")}, "/nowhere/limits.toml"),
+        ({"gates": Path("/nowhere/limits.toml")}, "/nowhere/limits.toml"),
         ({"labels": Path("/nowhere/labels.txt")}, "/nowhere/labels.txt"),
     ],
     ids=str,

@@ -102,7 +102,9 @@ def test_a_gross_fault_that_a_manifest_vouches_for_fails_the_gate_of_eval(
     built: Built, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bundle = Path(shutil.copytree(built.out / "coreml", tmp_path / "coreml"))
-    words = ["eval", str(bundle), "--data", str(built.images), "--json"]
+    limits = tmp_path / "gates.toml"  # 18 images decide no more than this
+    limits.write_text('schema_version = 1\n[limits]\nmax_top1_drop_pp = "off"\nmin_agreement_pct = 60\n')
+    words = ["eval", str(bundle), "--data", str(built.images), "--gates", str(limits), "--json"]
     assert run(words) == 0
     package = bundle / "model.mlpackage"
     shift_zero_point(package, zero_points(package)[-1], 85)  # a third of the range

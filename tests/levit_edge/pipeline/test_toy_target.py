@@ -61,8 +61,8 @@ def test_every_verb_takes_it(out: Path, built: Built, tmp_path: Path) -> None:
     assert row.latency is not None and row.latency.runs == 2
     assert predict(PredictOptions(bundle, (photograph,))).images[0].runtime == "toy-torch"
     limits = tmp_path / "limits.toml"
-    limits.write_text(f"[{NAME}]\nmax_size_ratio = 0.001\n")
-    check = gate(GateOptions(out / "report.json", thresholds=limits))
+    limits.write_text(f"schema_version = 1\n[targets.{NAME}.limits]\nmax_size_ratio = 0.001\n")
+    check = gate(GateOptions(out / "report.json", gates=limits))
     assert [g.name for g in check.targets[NAME] if g.passed is False and g.name == "size_ratio"] == ["size_ratio"]
 
 
