@@ -132,6 +132,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
             float_ops=contents.count("float"),
             fallback_ops=contents.fallback_ops,
         ),
+        program_match=lowered.program_match,
         gates=check(figures, job.plan.limits[target.name], len(job.subject.labels)),
         tool_versions=target.versions(),
         warnings=_simulation_warning(job, lowered),

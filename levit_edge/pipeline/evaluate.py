@@ -22,7 +22,7 @@ from levit_edge.pipeline.answer_images import PARALLEL, ask
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.images import Selection, check_classes, limited
 from levit_edge.pipeline.options import EvaluateOptions
-from levit_edge.pipeline.verify import one_torch_thread
+from levit_edge.pipeline.verify import one_torch_thread, verify_bundle
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import Evaluation
 from levit_edge.report.schema import DeviceFigures, GateResult
@@ -57,12 +57,15 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
     models = _Models(load(bundle.reference_path, 1), load(bundle.model_path, 1), there)
     with one_torch_thread(), _opened(bundle, path, subfolder, options.limit) as selection:
         accuracy, local = _measure(models, device, selection, progress, f"evaluate {target.name}")
+        with progress.step(f"{target.name}: compare with the program"):
+            match = verify_bundle(bundle, target, selection.first(1).inputs)
     return Evaluation(
         bundle=str(options.bundle),
         target=target.name,
         device=device.name,
         accuracy=accuracy,
         local=local,
+        program_match=match,
         gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device),
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
 from levit_edge.report.schema import GateResult, Latency, Verdict, verdict
 
@@ -20,7 +21,8 @@ Availability = str  # "yes", "no", or what it needs, such as "needs macOS"
 class Evaluation(Record):
     """Accuracy of one bundle on ``device`` against its float reference, and the gates on it.
 
-    ``local`` says how close the answers of another device come to those of this host's runtime.
+    ``local`` says how close the answers of another device come to those of this host's runtime, and ``program_match``
+    how the built model compares with its program here; None where the bundle comes without the program.
     """
 
     bundle: str
@@ -28,6 +30,7 @@ class Evaluation(Record):
     device: str = "local"
     accuracy: Accuracy
     local: Closeness | None = None
+    program_match: ProgramMatch | None = None
     gates: tuple[GateResult, ...] = ()
 
     @property

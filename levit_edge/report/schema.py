@@ -15,6 +15,7 @@ from levit_edge.metrics.agreement import Agreement
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import LatencyStats, Speedup
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -134,7 +135,8 @@ class TargetReport(Record):
     """One bundle. ``size_ratio`` is model file / float reference file; figures that were not measured are None.
 
     ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``accuracy`` and ``latency`` are those of
-    this host; ``devices`` has the figures of other machines, by the name of the device.
+    this host; ``devices`` has the figures of other machines, by the name of the device. ``program_match`` compares the
+    constants and layers of the model file with those of its program.
     """
 
     bundle: str
@@ -148,6 +150,7 @@ class TargetReport(Record):
     devices: dict[str, DeviceFigures] = Field(default_factory=dict)
     latency: Latency | None = None
     delegation: Delegation | None = None
+    program_match: ProgramMatch | None = None
     gates: tuple[GateResult, ...] = ()
     tool_versions: dict[str, str] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
