@@ -10,6 +10,12 @@ class LevitEdgeError(Exception):
     exit_code = 4
 
 
+class VerificationFailed(LevitEdgeError):  # noqa: N818  # what happened, not what went wrong in the code
+    """A model file does not compute what its program does, so nothing was published. Exit code 1: a gate failed."""
+
+    exit_code = 1
+
+
 class InputError(LevitEdgeError):
     """Bad input or usage: the message says what is wrong, where, and what would be valid. Exit code 2."""
 

@@ -14,6 +14,7 @@ from quantize.scheme import Scheme
 if TYPE_CHECKING:  # they take time to import, and the help and much else that reads the records do without
     from torch.export import ExportedProgram
 
+    from levit_edge.metrics.program_match import ProgramMatch
     from levit_edge.report.answers import OperatorRow, Placement, Precision
     from targets.program.tap import Layer
     from targets.runner import Image, Runner
@@ -68,8 +69,10 @@ class Backend:
     None where the file cannot be read that closely. ``load_for_tap(path, threads)`` gives the runner whose layers
     ``tap`` shows; None where it is that of ``load``.
 
-    ``verify(path, program, half, images)`` raises LevitEdgeError unless the file holds the constants of the program and
-    computes its layers; ``images`` are float32 [B, C, H, W]. None where only the logits can be compared.
+    ``verify(path, program, half, images)`` compares the constants and the layers of the file with those of the program;
+    ``images`` are float32 [B, C, H, W]. None where only the logits can be compared. ``judge(path, program, half,
+    image)`` is its judgement on each layer for one image: why it departs from the program, empty where it does not.
+    None where the layers of ``tap`` can be judged as they are.
     """
 
     lower: Callable[[ExportedProgram, Path, bool], None]
@@ -77,7 +80,8 @@ class Backend:
     contents: Callable[[Path], Contents]
     tap: Callable[[Path, Image], tuple[Layer, ...]] | None = None
     load_for_tap: Callable[[Path, int], Runner] | None = None
-    verify: Callable[[Path, ExportedProgram, bool, Image], None] | None = None
+    judge: Callable[[Path, ExportedProgram, bool, Image], tuple[str, ...]] | None = None
+    verify: Callable[[Path, ExportedProgram, bool, Image], ProgramMatch] | None = None
 
 
 @dataclass(frozen=True)

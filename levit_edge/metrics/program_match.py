@@ -1,4 +1,4 @@
-"""Whether a model file is its program: which constants and layers were compared, and which depart."""
+"""Does a model file hold the constants of the program it was lowered from, and compute its layers?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from levit_edge.record import Record
 
 
 class ProgramMatch(Record):
-    """``constants`` and ``layers`` of a model file were compared with its program; ``departures`` says which differ.
+    """How many constants and layers of a model file were compared with its program, and what differs.
 
-    A departure names the constant or the layer and what is wrong with it, constants before layers.
+    ``departures`` has one line for each difference, constants before layers, in the order of execution; each starts
+    with the name of the layer in the program. It is empty for a file that is its program.
     """
 
     constants: int = Field(ge=0)

@@ -21,9 +21,9 @@ from levit_edge.report.schema import Report
 def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Report:
     """Build, verify and publish every target of ``options``; the report is also in ``options.out``.
 
-    Raises InputError for bad input, MissingComponentError for a device that needs something first, and LevitEdgeError
-    for a model file that does not compute what it should; then ``options.out`` is left as it was. A failed gate raises
-    nothing: the report says so.
+    Raises InputError for bad input, MissingComponentError for a device that needs something first, and
+    VerificationFailed for a model file that does not compute what its program does; then ``options.out`` is left as it
+    was. A failed gate raises nothing: the report says so.
     """
     plan = make_plan(options or BuildOptions())
     with progress.step("load, fuse and trace the model"):
@@ -38,8 +38,7 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
         shown = examples(job)
         built = []
         for target in plan.targets:
-            lowered = lower(job, target, calibrated)
-            verify(job, lowered, shown)
+            lowered = verify(job, lower(job, target, calibrated), shown)
             describe_bundle(job, lowered, calibrated, shown)
             built.append(lowered)
         report = make_report(job, built, calibrated, measure(job, built, shown))

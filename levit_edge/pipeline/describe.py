@@ -130,6 +130,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
             fallback_ops=contents.fallback_ops,
             operators={f"{row.name} {row.precision} {row.placement}": row.count for row in contents.operators},
         ),
+        program_match=lowered.program_match,
         tool_versions=target.versions(),
         warnings=_simulation_warning(job, lowered),
     )

@@ -5,16 +5,11 @@ computes one image, and compared with the program in torch. A small difference i
 later ones and grows on the way, so the last layers of a healthy network say little. Therefore each layer is judged by
 itself: the program computes it from the values that the runtime had for the layers before it, and should get the same.
 
-A layer departs when
+Whether it does is decided where a build decides it too (:mod:`targets.program.judge`): value by value, with room only
+for ties that are rounded the other way and for the rounding of floats. Where float operators compute in float16, the
+verdict is on the same file without that rounding, and the figures show what it adds.
 
-- its scale or zero point in the file is not the program's, or
-- one of its values is more than MOST_STEPS steps away, or
-- its values are more than MEAN_STEPS steps away on average (over at least ENOUGH_VALUES values).
-
-A step is the layer's scale, or 1/255 of its range where it is stored as float. A correct runtime rounds some ties the
-other way, which is one step, and float16 adds to that. A wrong weight or a dropped bias costs many steps in its own
-layer and none in the others. A fault that stays below these limits is not found; a zero point that is off by one can
-be such a fault in a layer where it weighs little.
+The figures are in steps: a step is the layer's scale, or 1/255 of its range where it is stored as float.
 """
 
 from __future__ import annotations
@@ -24,21 +19,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.export import ExportedProgram
 
-from levit_edge.bundle.manifest import PROGRAM_NAME
+from levit_edge.bundle.manifest import PROGRAM_NAME, Bundle
 from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.metrics.sqnr import sqnr_db
 from levit_edge.pipeline.bundles import open_verified, read_image
-from levit_edge.pipeline.verify import one_torch_thread
+from levit_edge.pipeline.verify import is_half, one_torch_thread
 from levit_edge.report.divergence import Difference, Divergence, LayerRow
 from targets.program import replay as program_replay
-from targets.program.tap import Affine, Layer, check_aligned
-from targets.runner import Logits
+from targets.program.judge import judge as judge_layers
+from targets.program.tap import Layer, check_aligned
+from targets.runner import Image, Logits
+from targets.target import Target
 
-MOST_STEPS = 3.0
-MEAN_STEPS = 0.25
-ENOUGH_VALUES = 64
-SAME_SCALE = 1e-3  # relative: a backend may keep scales in float16
 FLOAT_STEPS = 255
 
 
@@ -63,7 +57,8 @@ def diverge(path: Path, image: Path) -> Divergence:
             check_aligned(layers, expected, str(file), "its program")
         _check_stored(bundle.model_path, found, expected)
         _check_undisturbed(bundle.model_path, runner(pixels), found)
-        rows = compare(found, expected, program_replay.replay(program, pixels, found), floats)
+        local = program_replay.replay(program, pixels, found)
+        rows = compare(found, expected, local, floats, _reasons(bundle, target, program, pixels, found))
     return Divergence(
         bundle=str(path),
         target=target.name,
@@ -76,17 +71,32 @@ def diverge(path: Path, image: Path) -> Divergence:
     )
 
 
-def compare(
-    found: Sequence[Layer], program: Sequence[Layer], local: Sequence[Layer], floats: Sequence[Layer]
-) -> tuple[LayerRow, ...]:
-    """A row for each layer that the runtime ``found``; all four have the same layers (see ``check_aligned``).
+def _reasons(
+    bundle: Bundle, target: Target, program: ExportedProgram, pixels: Image, found: Sequence[Layer]
+) -> tuple[str, ...]:
+    """Why each layer departs from the program, empty where it does not."""
+    if (judge := target.backend.judge) is not None:
+        return judge(bundle.model_path, program, is_half(bundle.manifest), pixels)
+    return judge_layers(program.module(), pixels, found)
 
-    ``program`` ran by itself, ``local`` with what was found of the earlier layers; ``floats`` are the reference's.
+
+def compare(
+    found: Sequence[Layer],
+    program: Sequence[Layer],
+    local: Sequence[Layer],
+    floats: Sequence[Layer],
+    reasons: Sequence[str],
+) -> tuple[LayerRow, ...]:
+    """A row for each layer that the runtime ``found``; all have the same layers (see ``check_aligned``).
+
+    ``program`` ran by itself, ``local`` with what was found of the earlier layers; ``floats`` are the reference's, and
+    ``reasons`` say why a layer departs.
     """
     rows = []
-    for index, (layer, free, given, reference) in enumerate(zip(found, program, local, floats, strict=True)):
+    for index, (layer, free, given, reference, reason) in enumerate(
+        zip(found, program, local, floats, reasons, strict=True)
+    ):
         step = free.affine.scale if free.affine else float(np.ptp(free.values)) / FLOAT_STEPS or 1.0
-        alone = _difference(layer, given, step)
         rows.append(
             LayerRow(
                 index=index,
@@ -95,9 +105,9 @@ def compare(
                 shape=layer.data.shape,
                 stored=layer.affine is not None,
                 program=_difference(layer, free, step),
-                local=alone,
+                local=_difference(layer, given, step),
                 float_sqnr_db=_difference(layer, reference, step).sqnr_db,
-                departs=_departs(layer, free, alone),
+                departs=reason,
             )
         )
     return tuple(rows)
@@ -125,27 +135,6 @@ def _steps(found: Layer, expected: Layer, step: float) -> NDArray[np.float64]:
         return np.abs(apart)
     with np.errstate(invalid="ignore"):  # infinity less infinity
         return np.abs(found.values.astype(np.float64) - expected.values) / step
-
-
-def _departs(found: Layer, expected: Layer, local: Difference) -> str:
-    """Why a layer departs from what is ``expected``; empty if it does not."""
-    if found.affine and expected.affine and (reason := _other_parameters(found.affine, expected.affine)):
-        return reason
-    if local.max_steps is None or local.mean_steps is None:
-        return "it has values that are not finite"
-    if local.max_steps > MOST_STEPS:
-        return f"a value is {local.max_steps:.1f} steps off"
-    if local.mean_steps > MEAN_STEPS and found.data.size >= ENOUGH_VALUES:
-        return f"the values are {local.mean_steps:.2f} steps off on average"
-    return ""
-
-
-def _other_parameters(found: Affine, expected: Affine) -> str:
-    if abs(found.scale - expected.scale) > SAME_SCALE * expected.scale:
-        return f"its scale is {found.scale:.6g}, the program's {expected.scale:.6g}"
-    if found.zero_point != expected.zero_point:
-        return f"its zero point is {found.zero_point}, the program's {expected.zero_point} (counted from 0)"
-    return ""
 
 
 def _check_stored(path: Path, found: Sequence[Layer], program: Sequence[Layer]) -> None:

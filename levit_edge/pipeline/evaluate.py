@@ -14,22 +14,22 @@ from levit_edge.demo import EVALUATION_FOLDER, demo_archive, is_demo
 from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
 from levit_edge.gates.check_bundle import check
-from levit_edge.gates.gate import Figures
-from levit_edge.gates.gates_file import GatesFile, read_gates
+from levit_edge.gates.gate import Figures, Measurement
+from levit_edge.gates.gates_file import read_gates
 from levit_edge.gates.resolve_limits import limits_for
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
 from levit_edge.metrics.closeness import Closeness, ClosenessMeter
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.pipeline.answer_images import PARALLEL, ask
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.images import EvaluationPass, Selection, check_classes, limited
 from levit_edge.pipeline.options import EvaluateOptions
-from levit_edge.pipeline.verify import one_torch_thread
+from levit_edge.pipeline.verify import one_torch_thread, verify_bundle
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import Evaluation
-from levit_edge.report.schema import DeviceFigures, GateResult
+from levit_edge.report.schema import DeviceFigures
 from targets.registry import TARGETS
 from targets.runner import Runner, run_batch
-from targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
     device.runtime(target.name)  # refuses a target that it cannot run
     if not device.executes:
         raise InputError(f"{device.name} gives no answers, so it has no accuracy; valid: {LOCAL}")
+    recipe = bundle.manifest.recipe
+    limits = limits_for(target.name, str(recipe.settings.get("base", recipe.name)), target.limits, file)
     path, subfolder = _images_of(bundle, options.data)
     load = target.backend.load
     there = None if device.name == LOCAL else device.load(target.name, bundle.model_path, 1, progress)
@@ -62,6 +64,8 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
         images = EvaluationPass(selection)
         batches = images.batches(progress, f"evaluate {target.name}", device.batch_images)
         accuracy, local = _measure(models, batches)
+        with progress.step(f"{target.name}: compare with the program"):
+            match = verify_bundle(bundle, target, selection.first(1).inputs)
     return Evaluation(
         bundle=str(options.bundle),
         target=target.name,
@@ -69,8 +73,9 @@ def evaluate(options: EvaluateOptions, progress: Progress = QUIET) -> Evaluation
         accuracy=accuracy,
         images=images.result(),
         local=local,
+        program_match=match,
         undecided=file.undecided,
-        gates=_gates(bundle, target, DeviceFigures(accuracy=accuracy, local=local), device, file),
+        gates=check(_figures(bundle, device, DeviceFigures(accuracy=accuracy, local=local), match), limits),
     )
 
 
@@ -106,17 +111,16 @@ def _measure(models: _Models, batches: Iterable[Batch]) -> tuple[Accuracy, Close
     return accuracy.result(runtime=judged.runtime, executed=judged.executed), local
 
 
-def _gates(
-    bundle: Bundle, target: Target, found: DeviceFigures, device: Device, file: GatesFile
-) -> tuple[GateResult, ...]:
-    """The gates on accuracy; size and speed were not asked for."""
-    manifest = bundle.manifest
-    base = str(manifest.recipe.settings.get("base", manifest.recipe.name))
-    figures = Figures(
+def _figures(bundle: Bundle, device: Device, found: DeviceFigures, match: ProgramMatch | None) -> Figures:
+    """What the gates judge: the accuracy, and the match with the program where the bundle has one."""
+    asked: set[Measurement] = {"accuracy", "devices"}
+    if match is not None:
+        asked.add("program match")
+    return Figures(
         accuracy=found.accuracy,
         devices={} if device.name == LOCAL else {device.name: found},
-        classes=len(manifest.labels),
-        random_weights=manifest.model.random_weights,
-        asked=frozenset({"accuracy", "devices"}),
+        program_match=match,
+        classes=len(bundle.manifest.labels),
+        random_weights=bundle.manifest.model.random_weights,
+        asked=frozenset(asked),
     )
-    return check(figures, limits_for(target.name, base, target.limits, file))

@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from levit_edge.bundle.manifest import PROGRAM_NAME
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.pipeline.calibrate import Calibrated
 from levit_edge.pipeline.plan import Job
 from quantize.flow import quantize
@@ -21,7 +22,8 @@ from targets.target import Target
 class Lowered:
     """A bundle in the making: its folder, the quantized program, and both of its models loaded from disk.
 
-    ``program_runner`` computes the program in torch.
+    ``program_runner`` computes the program in torch. ``program_match`` says how the built model compares with it, None
+    before that is known and where the target cannot tell.
     """
 
     target: Target
@@ -30,6 +32,7 @@ class Lowered:
     program_runner: ProgramRunner
     runner: Runner
     reference: Runner
+    program_match: ProgramMatch | None = None
 
     @property
     def model_path(self) -> Path:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from calibration import Batch
-from levit_edge.errors import LevitEdgeError
+from levit_edge.bundle.manifest import PROGRAM_NAME, Bundle, Manifest
+from levit_edge.errors import VerificationFailed
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.metrics.sqnr import sqnr_db
 from levit_edge.pipeline.lower import Lowered
 from levit_edge.pipeline.plan import Job
+from targets.program.replay import load as load_program
 from targets.program.run import ProgramRunner
 from targets.runner import Image, Logits, run_batch
+from targets.target import Target
 
-# Least SQNR in dB of a model file against its program. Float32 files reach 100 dB and more on trained weights and lose
-# half of it where random weights amplify rounding; float16 keeps 11 bits; an integer runtime may round ties otherwise.
-# A missing bias or a wrong scale costs far more than any of them.
+# Images on which the constants and layers of a file are compared with the program. One can show any fault; in int8,
+# values that saturate for one image do not for another.
+MODEL_IMAGES, REFERENCE_IMAGES = 2, 1
+
+# Least SQNR in dB of the logits of a model file against those of its program. Float32 files reach 100 dB and more on
+# trained weights and lose half of it where random weights amplify rounding; float16 keeps 11 bits; an integer runtime
+# may round ties otherwise. A missing bias or a wrong scale costs far more than any of them.
 FLOAT_MATCH_DB = 40.0
 HALF_MATCH_DB = 40.0
 INTEGER_MATCH_DB = 25.0
@@ -41,42 +49,101 @@ def examples(job: Job) -> Examples:
     return Examples(source, batch, ProgramRunner(job.subject.program).batch(batch.inputs))
 
 
-def verify(job: Job, lowered: Lowered, shown: Examples) -> None:
-    """LevitEdgeError unless both files of a bundle compute what they were lowered from."""
+def verify(job: Job, lowered: Lowered, shown: Examples) -> Lowered:
+    """``lowered`` with its ``program_match``; VerificationFailed unless both files compute what they were lowered from.
+
+    First come the constants and layers, which name the fault; then the logits of all ``shown`` images.
+    """
     recipe, target, inputs = job.plan.recipe, lowered.target, shown.batch.inputs
     with job.progress.step(f"{target.name}: compare with the program"):
-        if (check := target.backend.verify) is not None:  # first, because it names the fault
-            check(lowered.model_path, lowered.program, recipe.half, inputs)
-            check(lowered.reference_path, job.subject.program, False, inputs)
+        found = _match(lowered, inputs[:MODEL_IMAGES], half=recipe.half)
+        if (check := target.backend.verify) is not None:
+            _check_departures(
+                lowered.reference_path.name,
+                check(lowered.reference_path, job.subject.program, False, inputs[:REFERENCE_IMAGES]),
+            )
         reference = run_batch(lowered.reference, inputs)
         check_match(f"{target.name} float reference", reference, shown.floats, FLOAT_MATCH_DB)
-        name, found = f"{target.name} {recipe.name}", run_batch(lowered.runner, inputs)
+        name, logits = f"{target.name} {recipe.name}", run_batch(lowered.runner, inputs)
         is_float = lowered.program is job.subject.program
         expected = shown.floats if is_float else lowered.program_runner.batch(inputs)
-        if recipe.calibrates:
-            check_integer_match(name, found, expected, shown.floats, INTEGER_MATCH_DB)
+        if not recipe.calibrates:
+            check_match(name, logits, expected, HALF_MATCH_DB if recipe.half else FLOAT_MATCH_DB)
+        elif found is None:
+            check_integer_match(name, logits, expected, shown.floats, INTEGER_MATCH_DB)
         else:
-            check_match(name, found, expected, HALF_MATCH_DB if recipe.half else FLOAT_MATCH_DB)
+            if far := far_images(logits, expected, INTEGER_MATCH_DB):
+                _match(lowered, inputs[far], half=recipe.half)
+    return replace(lowered, program_match=found)
+
+
+def _match(lowered: Lowered, images: Image, *, half: bool) -> ProgramMatch | None:
+    """How the built model compares with its program on ``images``; None where the target cannot tell."""
+    check = lowered.target.backend.verify
+    if check is None:
+        return None
+    found = check(lowered.model_path, lowered.program, half, images)
+    _check_departures(lowered.model_path.name, found)
+    return found
+
+
+def _check_departures(name: str, found: ProgramMatch) -> None:
+    if found.departures:
+        first, *others = found.departures
+        more = f" (and {len(others)} more)" if others else ""
+        raise VerificationFailed(f"{name} is not the program it was made from: {first}{more}; nothing was written")
+
+
+def far_images(logits: Logits, program: Logits, limit_db: float) -> list[int]:
+    """The images whose ``logits`` [B, classes] of an integer file are further than ``limit_db`` from the program's.
+
+    Empty where all logits together are as close as that. A network can amplify a tie that is rounded the other way
+    until its logits are far from the program's; random weights do. Such an image then proves neither that the file is
+    right nor that it is wrong, but its layers do: they are computed from the runtime's own values, which carry no
+    difference on. So the layers of these images are compared as well, and no image escapes both.
+    """
+    if sqnr_db(program, logits) >= limit_db:
+        return []
+    return [index for index, row in enumerate(program) if not sqnr_db(row, logits[index]) >= limit_db]
 
 
 def check_match(name: str, lowered: Logits, program: Logits, limit_db: float) -> None:
-    """LevitEdgeError when the logits of a model file are further than ``limit_db`` from those of its program."""
+    """VerificationFailed when the logits of a model file are further than ``limit_db`` from those of its program."""
     found = sqnr_db(program, lowered)
     if found < limit_db:
-        raise LevitEdgeError(
+        raise VerificationFailed(
             f"{name}: the model file differs from the program it was made from "
             f"(SQNR {found:.1f} dB, at least {limit_db:.1f} dB expected); nothing was written"
         )
 
 
 def check_integer_match(name: str, lowered: Logits, program: Logits, floats: Logits, limit_db: float) -> None:
-    """The same for integer programs, whose runtimes may round a tie the other way.
+    """The same for integer programs, for a target whose layers cannot be compared.
 
-    In a network that amplifies such differences (random weights do) the file may end far from the program; then it
-    must be as close to the float model as the program is.
+    The file may round ties the other way, and end far from the program in a network that amplifies that; then it must
+    be as close to the float model as the program is.
     """
     if sqnr_db(floats, lowered) < sqnr_db(floats, program) - CLOSENESS_DB:
         check_match(name, lowered, program, limit_db)
+
+
+def verify_bundle(bundle: Bundle, target: Target, images: Image) -> ProgramMatch | None:
+    """How the built model of a finished bundle compares with its program on ``images`` float32 [B, C, H, W].
+
+    None where the bundle comes without ``program.pt2``, or the target cannot tell. Raises InputError for a damaged
+    file.
+    """
+    path, check = bundle.path / PROGRAM_NAME, target.backend.verify
+    if check is None or not path.is_file():
+        return None
+    with one_torch_thread():
+        return check(bundle.model_path, load_program(path), is_half(bundle.manifest), images)
+
+
+def is_half(manifest: Manifest) -> bool:
+    """True when the float operators of the built model compute in float16, on a target that can."""
+    settings = manifest.recipe.settings
+    return "float32" not in (settings["weights"], settings["activations"])
 
 
 @contextmanager

@@ -22,8 +22,9 @@ Availability = str  # "yes", "no", or what it needs, such as "needs macOS"
 class Evaluation(Record):
     """Accuracy of one bundle on ``device`` against its float reference, and the gates on it.
 
-    ``local`` says how close the answers of another device come to those of this host's runtime. ``images`` are those
-    that were evaluated.
+    ``images`` are those that were evaluated. ``local`` says how close the answers of another device come to those of
+    this host's runtime, and ``program_match`` how the built model compares with its program here; None where the bundle
+    comes without the program.
     """
 
     bundle: str

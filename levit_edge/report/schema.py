@@ -191,7 +191,8 @@ class TargetReport(Record):
     """One bundle. ``size_ratio`` is model file / float reference file; figures that were not measured are None.
 
     ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``accuracy`` and ``latency`` are those of
-    this host; ``devices`` has the figures of other machines, by the name of the device.
+    this host; ``devices`` has the figures of other machines, by the name of the device. ``program_match`` compares the
+    constants and layers of the model file with those of its program.
     """
 
     bundle: str

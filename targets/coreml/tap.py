@@ -6,7 +6,7 @@ Tensors that the package declares as float16 are rounded to float16, as they are
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from targets.coreml.mil.records import INTEGER_RANGES
 from targets.program.tap import Kind, Layer, stored
 from targets.runner import Image
 
-_KINDS: dict[str, Kind] = {"conv": "conv", "linear": "linear", "matmul": "matmul"}
+LAYERS: dict[str, Kind] = {"conv": "conv", "linear": "linear", "matmul": "matmul"}
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def package_layers(operations: Sequence[mil.Operation]) -> list[PackageLayer]:
             computed.update(operation.output_names)
     found = []
     for operation in operations:
-        if operation.type in _KINDS:
+        if operation.type in LAYERS:
             constant = operation.type == "matmul" and not set(operation.inputs["y"]) & computed
-            kind: Kind = "linear" if constant else _KINDS[operation.type]
+            kind: Kind = "linear" if constant else LAYERS[operation.type]
             (name,), users = operation.output_names, readers[operation.output_names[0]]
             if [user.type for user in users] == ["quantize"]:
                 found.append(PackageLayer(kind, name, users[0].output_names[0], users[0].quantization))
@@ -57,15 +57,28 @@ def package_layers(operations: Sequence[mil.Operation]) -> list[PackageLayer]:
     return found
 
 
-def tap(path: Path, image: Image) -> tuple[Layer, ...]:
-    """Every layer of the ``.mlpackage`` on ``image`` float32 [1, C, H, W], in the order of execution.
+def open_tap(path: Path, precision: mil.Precision = "declared") -> Callable[[Image], tuple[Layer, ...]]:
+    """A function that gives every layer of the ``.mlpackage`` on one image, as interpreted in ``precision``.
 
     Raises InputError when the package is damaged or holds an operator that the interpreter does not know.
     """
     program = mil.load(path)
     layers = package_layers(program.operations)
-    traced = program.trace(image, [layer.passed_on for layer in layers])
-    return tuple(_layer(layer, traced[layer.passed_on]) for layer in layers)
+    names = [layer.passed_on for layer in layers]
+
+    def tap(image: Image) -> tuple[Layer, ...]:
+        traced = program.trace(image, names, precision)
+        return tuple(_layer(layer, traced[layer.passed_on]) for layer in layers)
+
+    return tap
+
+
+def tap(path: Path, image: Image) -> tuple[Layer, ...]:
+    """Every layer of the ``.mlpackage`` on ``image`` float32 [1, C, H, W], in the order of execution.
+
+    Raises InputError when the package is damaged or holds an operator that the interpreter does not know.
+    """
+    return open_tap(path)(image)
 
 
 def _layer(layer: PackageLayer, traced: mil.Traced) -> Layer:

@@ -15,9 +15,17 @@ def _backend() -> Backend:
     from targets.coreml.lower import lower
     from targets.coreml.run import load, load_reference
     from targets.coreml.tap import tap
-    from targets.coreml.verify import verify
+    from targets.coreml.verify import judge, verify
 
-    return Backend(lower=lower, load=load, contents=contents, tap=tap, load_for_tap=load_reference, verify=verify)
+    return Backend(
+        lower=lower,
+        load=load,
+        contents=contents,
+        tap=tap,
+        load_for_tap=load_reference,
+        judge=judge,
+        verify=verify,
+    )
 
 
 TARGET = Target(

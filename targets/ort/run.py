@@ -11,11 +11,12 @@ from targets.runner import Image, Logits
 from targets.target import INPUT_NAME, OUTPUT_NAME
 
 
-def session(path: Path, threads: int, optimized: Path | None = None) -> Any:
+def session(path: Path, threads: int, optimized: Path | None = None, *, exact: bool = False) -> Any:
     """The ``.onnx`` as an ``onnxruntime.InferenceSession`` on ``threads`` threads, all graph optimizations on.
 
-    ``optimized`` is where to write the graph as those optimizations leave it. InputError when ONNX Runtime cannot load
-    the model.
+    ``optimized`` is where to write the graph as those optimizations leave it. ``exact``: on an x86 processor whose
+    int8 instructions saturate between two products (AVX2, and AVX-512 without VNNI), take slower kernels that do not;
+    elsewhere it changes nothing. InputError when ONNX Runtime cannot load the model.
     """
     import onnxruntime
 
@@ -25,6 +26,8 @@ def session(path: Path, threads: int, optimized: Path | None = None) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow the other session
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     try:

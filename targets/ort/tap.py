@@ -7,6 +7,7 @@ into the integer kernel. It would not choose that kernel if the float value in b
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from targets.program.tap import Kind, Layer, stored
 from targets.runner import Image
 from targets.target import INPUT_NAME
 
-_KINDS: dict[str, Kind] = {"Conv": "conv", "Gemm": "linear", "MatMul": "matmul"}
+KINDS: dict[str, Kind] = {"Conv": "conv", "Gemm": "linear", "MatMul": "matmul"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def _tapped(graph: Any) -> list[_Tapped]:
     constant |= {node.output[0] for node in graph.node if set(node.input) <= constant}
     found = []
     for node in graph.node:
-        if node.op_type in _KINDS:
-            kind: Kind = "linear" if node.op_type == "MatMul" and node.input[1] in constant else _KINDS[node.op_type]
+        if node.op_type in KINDS:
+            kind: Kind = "linear" if node.op_type == "MatMul" and node.input[1] in constant else KINDS[node.op_type]
             (name,) = node.output
             users = [user for user in graph.node if name in user.input]
             quantize = users[0] if [user.op_type for user in users] == ["QuantizeLinear"] else None
@@ -68,18 +69,45 @@ def add_outputs(model: Any) -> list[_Tapped]:
     return layers
 
 
-def tap(path: Path, image: Image) -> tuple[Layer, ...]:
-    """Every layer of the ``.onnx`` on ``image`` float32 [1, C, H, W], as this host's ONNX Runtime computes it.
+def _unshare(graph: Any) -> None:
+    """Give each DequantizeLinear constants of its own: ONNX Runtime's exact mode fails where two share a zero point."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if node.op_type == "DequantizeLinear" and name in constants:
+                own = graph.initializer.add()
+                own.CopyFrom(constants[name])
+                own.name = node.input[index] = f"{name} of {node.output[0]}"
 
-    Raises InputError when ``path`` is not a model that ONNX Runtime can load.
+
+def open_tap(path: Path, *, exact: bool = False) -> Callable[[Image], tuple[Layer, ...]]:
+    """A function that gives every layer of the ``.onnx`` on one image, as this host's ONNX Runtime computes it.
+
+    ``exact``: see :func:`targets.ort.run.session`. Raises InputError when ``path`` is not a model that ONNX Runtime can
+    load.
     """
     import onnx
 
     session(path, 1)  # so that the error about a damaged file names that file, and not the copy
     model = onnx.load(path)
     layers = add_outputs(model)
+    if exact:
+        _unshare(model.graph)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         onnx.save(model, copy)
-        values = session(copy, 1).run([layer.output for layer in layers], {INPUT_NAME: image})
-    return tuple(_layer(layer, data, model.graph) for layer, data in zip(layers, values, strict=True))
+        run = session(copy, 1, exact=exact).run
+
+    def tap(image: Image) -> tuple[Layer, ...]:
+        values = run([layer.output for layer in layers], {INPUT_NAME: image})
+        return tuple(_layer(layer, data, model.graph) for layer, data in zip(layers, values, strict=True))
+
+    return tap
+
+
+def tap(path: Path, image: Image) -> tuple[Layer, ...]:
+    """Every layer of the ``.onnx`` on ``image`` float32 [1, C, H, W], as this host's ONNX Runtime computes it.
+
+    Raises InputError when ``path`` is not a model that ONNX Runtime can load.
+    """
+    return open_tap(path)(image)

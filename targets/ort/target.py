@@ -12,8 +12,9 @@ def _backend() -> Backend:
     from targets.ort.lower import lower
     from targets.ort.run import OrtRunner
     from targets.ort.tap import tap
+    from targets.ort.verify import judge, verify
 
-    return Backend(lower=lower, load=OrtRunner, contents=contents, tap=tap)
+    return Backend(lower=lower, load=OrtRunner, contents=contents, tap=tap, judge=judge, verify=verify)
 
 
 TARGET = Target(

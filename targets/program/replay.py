@@ -57,9 +57,14 @@ def replay(program: ExportedProgram, image: Image, given: Sequence[Layer]) -> tu
     return tuple(_layer(node, values) for node, values in outputs)
 
 
-def layer_nodes(module: fx.GraphModule) -> list[fx.Node]:
+def is_layer_node(node: fx.Node) -> bool:
+    """True for a convolution, a linear layer or a matrix product."""
+    return node.target in _KINDS
+
+
+def layer_nodes(graph: fx.Graph) -> list[fx.Node]:
     """The layers of an exported graph in the order of execution."""
-    return [node for node in module.graph.nodes if node.target in _KINDS]
+    return [node for node in graph.nodes if is_layer_node(node)]
 
 
 def layer_outputs(
@@ -85,26 +90,44 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
-        if n.target not in _KINDS:
+        if not is_layer_node(n):
             return value
         assert isinstance(value, Tensor)
         self.outputs.append((n, value.numpy()))
         return value if self.given is None else torch.from_numpy(self.given[len(self.outputs) - 1])
 
 
+def stored_as(node: fx.Node) -> tuple[float, int, int, int] | None:
+    """(scale, zero point, lowest, highest) of the integers that store a layer; None if it stays float.
+
+    A layer is stored where a quantize operator is the only one that reads it.
+    """
+    users = list(node.users)
+    if [user.target for user in users] != [torch.ops.quantized_decomposed.quantize_per_tensor.default]:
+        return None
+    scale, zero_point, lowest, highest = users[0].args[1:5]
+    assert isinstance(scale, float) and isinstance(zero_point, int)
+    assert isinstance(lowest, int) and isinstance(highest, int)
+    return scale, zero_point, lowest, highest
+
+
 def _layer(node: fx.Node, values: Values) -> Layer:
     """The layer as it is stored: as integers where a quantize operator is the only one that reads it."""
-    kind, name, users = _KINDS[node.target], _name(node), list(node.users)
-    if [user.target for user in users] != [torch.ops.quantized_decomposed.quantize_per_tensor.default]:
+    kind, name, parameters = layer_kind(node), layer_name(node), stored_as(node)
+    if parameters is None:
         return Layer(kind, name, values)
-    (quantize,) = users
-    scale, zero_point, lowest = quantize.args[1:4]
-    assert isinstance(scale, float) and isinstance(zero_point, int) and isinstance(lowest, int)
+    (quantize,) = node.users
     integers: Tensor = quantize.target(torch.from_numpy(values), *quantize.args[1:])  # type: ignore[operator]
+    scale, zero_point, lowest, _ = parameters
     return stored(kind, name, integers.numpy(), scale, zero_point, lowest)
 
 
-def _name(node: fx.Node) -> str:
+def layer_kind(node: fx.Node) -> Kind:
+    """What kind of layer ``node`` is."""
+    return _KINDS[node.target]
+
+
+def layer_name(node: fx.Node) -> str:
     """Where the layer is in the model, such as ``blocks.1.down``; a matrix product adds the name of its node."""
     owners = list(node.meta.get("nn_module_stack", {}).values())
     owner = owners[-1][0] if owners else ""

@@ -24,7 +24,7 @@ class ProgramRunner:
         assert isinstance(module, GraphModule)
         self._module = module
         with torch.no_grad():
-            self._constants = _computed_constants(module)
+            self._constants = computed_constants(module)
 
     def __call__(self, image: Image) -> Logits:
         """float32 [1, C, H, W] -> float32 [1, classes]."""
@@ -38,7 +38,7 @@ class ProgramRunner:
         return np.concatenate([self(image) for image in np.split(images, len(images))])
 
 
-def _computed_constants(module: GraphModule) -> dict[Node, Any]:
+def computed_constants(module: GraphModule) -> dict[Node, Any]:
     """The value of every node that depends on no image."""
     interpreter = Interpreter(module)
     for node in module.graph.nodes:

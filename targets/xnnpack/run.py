@@ -47,3 +47,11 @@ class XnnpackRunner:
     def __call__(self, image: Image) -> Logits:
         logits: Logits = self.execute(image)[0].numpy()
         return logits
+
+
+def current_threads() -> int:
+    """How many threads the pool of this process has now: loading a program with another number would change it."""
+    from executorch.extension.pybindings import portable_lib
+
+    with hushed_stderr(NOISE):
+        return int(portable_lib._threadpool_get_thread_count())

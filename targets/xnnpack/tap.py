@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from targets.runner import Image
 from targets.xnnpack.program_file import ProgramFile, operator_name, read_program, schema, tensor_of
 from targets.xnnpack.run import XnnpackRunner
 
-_KINDS: dict[str, Kind] = {
+KINDS: dict[str, Kind] = {
     "XNNConv2d": "conv",
     "XNNDepthwiseConv2d": "conv",
     "XNNFullyConnected": "linear",
@@ -40,18 +41,31 @@ class Tapped:
     added: bool
 
 
-def tap(path: Path, image: Image) -> tuple[Layer, ...]:
-    """Every layer of the ``.pte`` on ``image`` float32 [1, C, H, W], as this host's ExecuTorch computes it.
+def open_tap(path: Path, threads: int) -> Callable[[Image], tuple[Layer, ...]]:
+    """A function that gives every layer of the ``.pte`` on one image, as this host's ExecuTorch computes it.
 
     Raises InputError when ``path`` is not a program, or not one that is a single XNNPACK delegate.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         layers = write_tapped(path, copy)
-        logits, *added = XnnpackRunner(copy, 1).execute(image)
-    outputs = iter(added)
-    tensors = [next(outputs) if layer.added else logits for layer in layers]
-    return tuple(_layer(f"{layer.kind} {index}", layer, tensors[index]) for index, layer in enumerate(layers))
+        runner = XnnpackRunner(copy, threads)
+
+    def tap(image: Image) -> tuple[Layer, ...]:
+        logits, *added = runner.execute(image)
+        outputs = iter(added)
+        tensors = [next(outputs) if layer.added else logits for layer in layers]
+        return tuple(_layer(f"{layer.kind} {index}", layer, tensors[index]) for index, layer in enumerate(layers))
+
+    return tap
+
+
+def tap(path: Path, image: Image) -> tuple[Layer, ...]:
+    """Every layer of the ``.pte`` on ``image`` float32 [1, C, H, W], as this host's ExecuTorch computes it.
+
+    Raises InputError when ``path`` is not a program, or not one that is a single XNNPACK delegate.
+    """
+    return open_tap(path, 1)(image)
 
 
 def write_tapped(path: Path, copy: Path) -> list[Tapped]:
@@ -67,7 +81,7 @@ def write_tapped(path: Path, copy: Path) -> list[Tapped]:
     values = {tensor_of(value).idOut: value for value in graph.xvalues}
     layers = []
     for node in graph.xnodes:
-        if (kind := _KINDS.get(operator_name(node))) is not None:
+        if (kind := KINDS.get(operator_name(node))) is not None:
             value = values[node.xnodeUnion.outputId]
             layers.append(Tapped(kind, value, not tensor_of(value).flags & _EXTERNAL_OUTPUT))
     _add_outputs(program, [tensor_of(layer.value) for layer in layers if layer.added], path)

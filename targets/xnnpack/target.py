@@ -11,8 +11,9 @@ def _backend() -> Backend:
     from targets.xnnpack.lower import lower
     from targets.xnnpack.run import XnnpackRunner
     from targets.xnnpack.tap import tap
+    from targets.xnnpack.verify import judge, verify
 
-    return Backend(lower=lower, load=XnnpackRunner, contents=contents, tap=tap)
+    return Backend(lower=lower, load=XnnpackRunner, contents=contents, tap=tap, judge=judge, verify=verify)
 
 
 TARGET = Target(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.export import ExportedProgram
 from levit_edge.bundle.files import sha256_tree
 from levit_edge.bundle.manifest import open_bundle, write_manifest
 from levit_edge.cli import run
-from levit_edge.errors import LevitEdgeError
+from levit_edge.errors import VerificationFailed
 from levit_edge.pipeline.build import build
 from targets.registry import TARGETS
 from tests.levit_edge.pipeline.conftest import SAMPLES, Built, change_backend
@@ -42,11 +43,17 @@ def _double_scale(package: Path, quantize: str) -> None:
 
 
 FAULTS: dict[str, tuple[Fault, str]] = {
-    "an early zero point": (lambda p: shift_zero_point(p, zero_points(p)[1], 1), "zero point "),
-    "a late zero point": (lambda p: shift_zero_point(p, zero_points(p)[-1], 1), "zero point "),
+    "an early zero point": (lambda p: shift_zero_point(p, zero_points(p)[1], 1), "scale "),
+    "a late zero point": (lambda p: shift_zero_point(p, zero_points(p)[-1], 1), "scale "),
     "a scale": (lambda p: _double_scale(p, outputs(p, "quantize")[7]), "scale "),
-    "a transposed weight": (lambda p: transpose_weight(p, square_layers(p)[0]), "the int8 weight of "),
-    "a dropped bias": (lambda p: drop_bias(p, outputs(p, "linear")[-1]), "head.bias of the program is not in the file"),
+    "a transposed weight": (
+        lambda p: transpose_weight(p, square_layers(p)[0]),
+        "int8 tensor [32, 32] in the file differs",
+    ),
+    "a dropped bias": (
+        lambda p: drop_bias(p, outputs(p, "linear")[-1]),
+        "float tensor [3] of the program is not in the file",
+    ),
 }
 QUICK = ("a late zero point",)  # every one is a whole build
 
@@ -72,9 +79,11 @@ def test_a_fault_in_the_int8_package_stops_the_build(
     fault, reason = FAULTS[name]
     _plant(monkeypatch, "model.mlpackage", fault)
     words = ["--model", str(built.model), "--calibration", str(built.images), "--samples", str(SAMPLES)]
-    assert run(["build", "--target", "coreml", *words, "--out", str(tmp_path / "dist")]) == 4
+    assert run(["build", "--target", "coreml", *words, "--out", str(tmp_path / "dist")]) == 1
     errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
-    assert len(errors) == 1 and errors[0].startswith(f"levit-edge: error: model.mlpackage: {reason}")
+    assert len(errors) == 1 and errors[0].endswith("; nothing was written")
+    start = "levit-edge: error: model.mlpackage is not the program it was made from: "
+    assert re.match(rf"{re.escape(start)}[a-z]+[a-z0-9_.]*: .*{re.escape(reason)}", errors[0])
     assert not list((tmp_path / "dist").rglob("*"))
 
 
@@ -85,7 +94,8 @@ def test_a_fault_in_the_float_reference_stops_the_build_and_leaves_the_previous_
     before = sha256_tree(previous)
     _plant(monkeypatch, "model.fp32.mlpackage", lambda package: transpose_weight(package, square_layers(package)[-1]))
     with pytest.raises(
-        LevitEdgeError, match=r"^model\.fp32\.mlpackage: the weight of linear '.*' is not in the program"
+        VerificationFailed,
+        match=r"^model\.fp32\.mlpackage is not the program it was made from: blocks\.\d\.\w+: float tensor",
     ):
         build(built.options(previous, targets=("coreml",)))
     assert sha256_tree(previous) == before

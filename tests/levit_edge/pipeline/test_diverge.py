@@ -12,10 +12,10 @@ import torch
 
 from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, write_manifest
 from levit_edge.errors import InputError, LevitEdgeError
-from levit_edge.pipeline.diverge import ENOUGH_VALUES, MEAN_STEPS, MOST_STEPS, compare, diverge
+from levit_edge.pipeline.diverge import compare, diverge
 from levit_edge.report.divergence import Divergence
 from quantize.flow import trace
-from targets.program.tap import Affine, Layer
+from targets.program.tap import Layer
 from targets.registry import TARGETS
 from targets.runner import Image
 from tests.levit_edge.pipeline.conftest import Built, change_backend
@@ -63,9 +63,8 @@ def test_a_healthy_bundle_departs_nowhere(name: str, built: Built) -> None:
     assert [row.index for row in found.layers] == list(range(LAYERS))
     assert (found.layers[0].name, found.layers[-1].name) == ("stem.0", "head")
     for row in found.layers:
-        assert row.departs == "" and row.local.max_steps is not None and row.local.max_steps < MOST_STEPS / 1.5
+        assert row.departs == "" and row.local.max_steps is not None and row.local.max_steps < 2
         assert row.local.mean_steps is not None
-        assert row.local.mean_steps < MEAN_STEPS / 2 or math.prod(row.shape) < ENOUGH_VALUES
         assert row.float_sqnr_db is not None and row.float_sqnr_db > 10
     assert Divergence.model_validate_json(found.model_dump_json()) == found
 
@@ -82,7 +81,7 @@ def test_the_damaged_layer_is_the_first_that_departs(
     if fault in ("scale", "zero point") and name != "coreml":
         assert reason.startswith(f"its {fault} is ")
     else:
-        assert "off" in reason
+        assert "are wrong, the worst by" in reason
 
 
 def test_a_tap_that_changes_the_logits_is_an_error_and_no_verdict(
@@ -103,59 +102,22 @@ def test_a_tap_that_changes_the_logits_is_an_error_and_no_verdict(
     assert caught.value.exit_code == 4
 
 
-def _rows(layers: list[Layer], changed: list[Layer]) -> list[str]:
-    return [row.departs for row in compare(changed, layers, layers, layers)]
-
-
-HALVES = Affine(0.5, 128)
-
-
-def _stored(integers: np.ndarray, affine: Affine = HALVES) -> Layer:  # type: ignore[type-arg]
-    return Layer("linear", "blocks.0.q", integers.astype(np.uint8), affine)
-
-
-def test_the_limits_are_kept_to_the_step() -> None:
-    integers = np.full((16, ENOUGH_VALUES // 8), 100)
-    layer = _stored(integers)
-    for steps, departs in ((MOST_STEPS, ""), (MOST_STEPS + 1, "a value is 4.0 steps off")):
-        single = integers.copy()
-        single[0, 0] += int(steps)
-        assert _rows([layer], [_stored(single)]) == [departs]
-    quarter = integers.copy()
-    quarter.flat[: int(integers.size * MEAN_STEPS)] += 1
-    assert _rows([layer], [_stored(quarter)]) == [""]
-    quarter.flat[-1] += 1
-    assert _rows([layer], [_stored(quarter)]) == ["the values are 0.26 steps off on average"]
-    few = np.full((1, ENOUGH_VALUES - 1), 7)
-    assert _rows([_stored(few)], [_stored(few + 1)]) == [""]
-
-
-def test_another_scale_or_zero_point_departs_even_with_equal_integers() -> None:
-    integers = np.arange(64).reshape(8, 8)
-    layer = _stored(integers)
-    assert _rows([layer], [_stored(integers, Affine(0.5001, 128))]) == [""]
-    assert _rows([layer], [_stored(integers, Affine(0.51, 128))]) == ["its scale is 0.51, the program's 0.5"]
-    (reason,) = _rows([layer], [_stored(integers, Affine(0.5, 127))])
-    assert reason == "its zero point is 127, the program's 128 (counted from 0)"
-
-
-def test_a_value_that_is_not_finite_departs_and_has_no_figure() -> None:
+def test_a_value_that_is_not_finite_has_no_figure() -> None:
     layer = Layer("matmul", "blocks.0.bmm", np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 8, 8))
     for wrong in (math.inf, math.nan):
         data = layer.data.copy()
         data[0, 0, 0] = wrong
-        (row,) = compare([Layer("matmul", "bmm", data)], [layer], [layer], [layer])
-        assert row.departs == "it has values that are not finite"
+        (row,) = compare([Layer("matmul", "bmm", data)], [layer], [layer], [layer], ["why"])
+        assert row.departs == "why"
         assert row.local.max_steps is None and row.local.sqnr_db is None and row.local.differing_share == 1 / 64
 
 
-def test_a_float_layer_is_measured_by_its_range() -> None:
+def test_the_figures_of_a_float_layer_are_measured_by_its_range() -> None:
     layer = Layer("matmul", "blocks.0.bmm", np.linspace(0, 255, 256, dtype=np.float32).reshape(1, 16, 16))
     shifted = Layer("matmul", "bmm", layer.data + np.float32(0.5))
-    (row,) = compare([shifted], [layer], [layer], [shifted])
+    (row,) = compare([shifted], [layer], [layer], [shifted], [""])
     assert (row.local.max_steps, row.local.mean_steps, row.local.differing_share) == (0.5, 0.5, 0)
     assert row.float_sqnr_db is None and row.program == row.local
-    assert row.departs == "the values are 0.50 steps off on average"
 
 
 def test_what_cannot_be_compared_is_one_line(built: Built, tmp_path: Path) -> None:

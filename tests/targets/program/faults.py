@@ -16,9 +16,20 @@ from tests.targets.coreml.mil import faults as packages
 
 Array = NDArray[Any]
 
+
+def _one_channel(weight: Array) -> Array:
+    """The largest weight of the first channel, one step off."""
+    changed = weight.copy()
+    first = changed.reshape(len(weight), -1)[0]
+    first[np.argmax(np.abs(first))] -= 1
+    return changed
+
+
 WEIGHT_FAULTS: dict[str, Callable[[Array], Array]] = {
     "negated weight": lambda weight: -weight,
     "transposed weight": lambda weight: np.ascontiguousarray(weight.swapaxes(0, 1)),
+    "swapped heads": lambda weight: np.roll(weight, len(weight) // 2, axis=0),  # of two heads
+    "one channel": _one_channel,
 }
 SCALE_FACTOR = 1.5
 ZERO_POINT_SHIFT = 7
@@ -51,12 +62,23 @@ def _replace(graph: Any, node: Any, argument: int, change: Callable[[Array], Arr
     node.input[argument] = name
 
 
+def mask_input(path: Path, index: int, mask: Array) -> None:
+    """Let layer ``index`` of an ``.onnx`` read its input times ``mask``: a runtime that loses a tile or a token."""
+    model = onnx.load(path)
+    layer = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")][index]
+    model.graph.initializer.append(numpy_helper.from_array(mask.astype(np.float32), "mask"))
+    masked = onnx.helper.make_node("Mul", [layer.input[0], "mask"], ["masked"])
+    layer.input[0] = "masked"
+    model.graph.node.insert(list(model.graph.node).index(layer), masked)
+    onnx.save(model, path)
+
+
 def plant_mlpackage(path: Path, index: int, fault: str) -> None:
     """Damage layer ``index`` of a ``.mlpackage``; the ``zero point`` is that of its input."""
     operations = packages.block(packages.read(path)).operations
     layer = [operation for operation in operations if operation.type in ("conv", "linear", "matmul")][index]
-    if fault == "transposed weight":
-        packages.transpose_weight(path, layer.outputs[0].name)
+    if fault in WEIGHT_FAULTS:
+        packages.change_weight(path, layer.outputs[0].name, WEIGHT_FAULTS[fault])
     elif fault == "dropped bias":
         packages.drop_bias(path, layer.outputs[0].name)
     else:

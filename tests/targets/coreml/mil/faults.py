@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from coremltools.proto import Model_pb2
+from numpy.typing import NDArray
 
 _ENTRY = struct.Struct("<IIQQ")  # of the weight file: mark, type, bytes, offset of the data
 _MARK = 0xDEADBEEF
@@ -104,16 +105,22 @@ def square_layers(package: Path) -> list[str]:
 
 
 def transpose_weight(package: Path, layer: str) -> None:
-    """Swap rows and columns of the stored weight [C, C] of a linear layer, in the weight file."""
+    """Swap rows and columns of the stored weight [C, C] of a linear layer."""
+    change_weight(package, layer, np.transpose)
+
+
+def change_weight(package: Path, layer: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+    """Write ``change`` of the stored weight of a layer, int8 or float16 or float32, into the weight file."""
     operations = block(read(package)).operations
     constant = find(operations, bound(find(operations, layer), "weight"))
     value = constant.attributes["quantized_data" if "quantized_data" in constant.attributes else "val"]
-    side = _shape(constant.outputs[0])[0]
+    shape = _shape(constant.outputs[0])
     content = bytearray(weight_file(package).read_bytes())
     mark, _, size, start = _ENTRY.unpack_from(content, value.blobFileValue.offset)
-    assert mark == _MARK and size % (side * side) == 0
-    stored = np.frombuffer(bytes(content[start : start + size]), dtype=f"V{size // side**2}").reshape(side, side)
-    content[start : start + size] = stored.T.tobytes()
+    dtype = {1: "int8", 2: "float16", 4: "float32"}[size // int(np.prod(shape))]
+    assert mark == _MARK
+    stored = np.frombuffer(bytes(content[start : start + size]), dtype=dtype).reshape(shape)
+    content[start : start + size] = np.ascontiguousarray(change(stored)).tobytes()
     weight_file(package).write_bytes(content)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from levit_edge.metrics.sqnr import sqnr_db
 from targets.coreml import mil
-from targets.coreml.verify.half_constants import half_constants
+from targets.coreml.half_constants import half_constants
 from tests.programs import micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.faults import (

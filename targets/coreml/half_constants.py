@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+_SMALLEST = 2.0**-24
+_LONG = 400
+
 
 def half_constants(program: ExportedProgram) -> fx.GraphModule:
     """The module of ``program`` with every float constant rounded to float16; it computes in float32.
@@ -27,16 +30,26 @@ def half_constants(program: ExportedProgram) -> fx.GraphModule:
     for node in module.graph.nodes:
         if node.target in per_tensor:
             tensor, scale, *others = node.args
-            node.args = (tensor, _rounded(torch.tensor(scale)).item(), *others)
+            node.args = (tensor, rounded(torch.tensor(scale)).item(), *others)
     for owner in module.modules():
         for name, tensor in owner.named_parameters(recurse=False):
-            setattr(owner, name, nn.Parameter(_rounded(tensor), requires_grad=False))
+            setattr(owner, name, nn.Parameter(rounded(tensor), requires_grad=False))
         for name, tensor in owner.named_buffers(recurse=False):
-            setattr(owner, name, _rounded(tensor))
+            setattr(owner, name, rounded(tensor))
     module.recompile()
     return module
 
 
-def _rounded(tensor: Tensor) -> Tensor:
-    """Floats rounded to float16, as float32; integers as they are."""
-    return tensor.detach().to(torch.float16).to(torch.float32) if tensor.is_floating_point() else tensor.detach()
+def rounded(tensor: Tensor) -> Tensor:
+    """A float tensor rounded to float16 as coremltools does it, as float32; integers as they are.
+
+    Numbers that would become zero keep their sign and become the smallest float16 number, except in long tensors
+    (mil/passes/defs/quantization.py, ``_check_underflow_to_zero``).
+    """
+    if not tensor.is_floating_point():
+        return tensor.detach()
+    exact = tensor.detach().to(torch.float32)
+    stored = exact.to(torch.float16).to(torch.float32)
+    if tensor.numel() >= _LONG:
+        return stored
+    return torch.where((exact != 0) & (stored == 0), torch.sign(exact) * _SMALLEST, stored)
