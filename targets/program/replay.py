@@ -57,9 +57,14 @@ def replay(program: ExportedProgram, image: Image, given: Sequence[Layer]) -> tu
     return tuple(_layer(node, values) for node, values in outputs)
 
 
+def is_program_layer(node: fx.Node) -> bool:
+    """True for a convolution, a linear layer or a matrix product."""
+    return node.target in _KINDS
+
+
 def layer_nodes(module: fx.GraphModule) -> list[fx.Node]:
     """The layers of an exported graph in the order of execution."""
-    return [node for node in module.graph.nodes if node.target in _KINDS]
+    return [node for node in module.graph.nodes if is_program_layer(node)]
 
 
 def layer_outputs(
@@ -85,7 +90,7 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
-        if n.target not in _KINDS:
+        if not is_program_layer(n):
             return value
         assert isinstance(value, Tensor)
         self.outputs.append((n, value.numpy()))
@@ -94,7 +99,7 @@ class _Recorder(fx.Interpreter):
 
 def _layer(node: fx.Node, values: Values) -> Layer:
     """The layer as it is stored: as integers where a quantize operator is the only one that reads it."""
-    kind, name, users = _KINDS[node.target], _name(node), list(node.users)
+    kind, name, users = _KINDS[node.target], layer_name(node), list(node.users)
     if [user.target for user in users] != [torch.ops.quantized_decomposed.quantize_per_tensor.default]:
         return Layer(kind, name, values)
     (quantize,) = users
@@ -104,7 +109,7 @@ def _layer(node: fx.Node, values: Values) -> Layer:
     return stored(kind, name, integers.numpy(), scale, zero_point, lowest)
 
 
-def _name(node: fx.Node) -> str:
+def layer_name(node: fx.Node) -> str:
     """Where the layer is in the model, such as ``blocks.1.down``; a matrix product adds the name of its node."""
     owners = list(node.meta.get("nn_module_stack", {}).values())
     owner = owners[-1][0] if owners else ""
