@@ -45,7 +45,8 @@ def diff(options: DiffOptions, progress: Progress = QUIET) -> BuildDifference:
             changes += described
     compared = {name for name in shared if name in before.bundles and name in after.bundles}
     changes = [change for change in changes if not _is_counted_twice(change, compared)]
-    only = tuple(sorted(before.targets - after.targets.keys())), tuple(sorted(after.targets - before.targets.keys()))
+    old, new = before.targets.keys(), after.targets.keys()
+    only = tuple(sorted(old - new)), tuple(sorted(new - old))
     bundles_differ, targets_differ = any(bundle.differs for bundle in bundles), any(only)
     difference = BuildDifference(
         before=before.name,
@@ -73,29 +74,25 @@ def _compare_target(name: str, before: Side, after: Side) -> tuple[BundleDiffere
     if lacking:
         note = f"no bundle in {' and '.join(lacking)}: operators, scales and layers were not compared"
         return BundleDifference(target=name, notes=(note,)), []
-    old, new = before.bundles[name], after.bundles[name]
+    (old, target), (new, _) = (open_verified(side.bundles[name].path) for side in (before, after))
     changes = manifest_changes(name, old.manifest, new.manifest, _COMPARED_ELSEWHERE)
-    operators = _operator_changes(_contents(old), _contents(new))
-    files = _changed_files(old, new)
-    without = [str(bundle.path) for bundle in (old, new) if not (bundle.path / PROGRAM_NAME).is_file()]
+    files, operators = _changed_files(old, new), tuple[OperatorChange, ...]()
+    if any(file.split("/")[0] == target.model_file for file in files):
+        operators = _operator_changes(*(target.backend.contents(bundle.model_path) for bundle in (old, new)))
+    difference = BundleDifference(target=name, files=files, operators=operators)
+    return difference.model_copy(update=_compare_programs(old, new)), changes
+
+
+def _compare_programs(before: Bundle, after: Bundle) -> dict[str, object]:
+    """The fields of a BundleDifference that say what differs between the programs, or the note why there is none."""
+    without = [str(bundle.path) for bundle in (before, after) if not (bundle.path / PROGRAM_NAME).is_file()]
     if without:
-        note = f"no {PROGRAM_NAME} in {' and '.join(without)}: scales and layers were not compared"
-        return BundleDifference(target=name, files=files, operators=operators, notes=(note,)), changes
+        return {"notes": (f"no {PROGRAM_NAME} in {' and '.join(without)}: scales and layers were not compared",)}
+    if before.manifest.files[PROGRAM_NAME] == after.manifest.files[PROGRAM_NAME]:
+        return {}
     from levit_edge.pipeline.diff_program import compare_programs  # imports torch, which reports do not need
 
-    found = compare_programs(old.path / PROGRAM_NAME, new.path / PROGRAM_NAME)
-    parts = {
-        "scales": found.scales,
-        "constants": found.constants,
-        "layers_before": found.layers_before,
-        "layers_after": found.layers_after,
-    }
-    return BundleDifference(target=name, files=files, operators=operators, **parts), changes  # type: ignore[arg-type]
-
-
-def _contents(bundle: Bundle) -> Contents:
-    verified, target = open_verified(bundle.path)
-    return target.backend.contents(verified.model_path)
+    return vars(compare_programs(before.path / PROGRAM_NAME, after.path / PROGRAM_NAME))
 
 
 def _operator_changes(before: Contents, after: Contents) -> tuple[OperatorChange, ...]:

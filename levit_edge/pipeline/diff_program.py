@@ -61,11 +61,11 @@ def _scale_change(key: Key, before: Activation | None, after: Activation | None)
     return ScaleChange(
         layer=key[0],
         tensor=key[1],
-        scale_before=before and before.scale,
-        scale_after=after and after.scale,
-        zero_point_before=before and before.zero_point,
-        zero_point_after=after and after.zero_point,
-        ratio=after.scale / before.scale if before and after else None,
+        scale_before=None if before is None else before.scale,
+        scale_after=None if after is None else after.scale,
+        zero_point_before=None if before is None else before.zero_point,
+        zero_point_after=None if after is None else after.zero_point,
+        ratio=None if before is None or after is None else after.scale / before.scale,
     )
 
 
@@ -81,7 +81,7 @@ def _scale_order(row: ScaleChange) -> tuple[float, float]:
 
 
 def _constant_change(key: Key, before: Constant | None, after: Constant | None) -> Iterator[ConstantChange]:
-    old, new = before and before.form, after and after.form
+    old, new = None if before is None else before.form, None if after is None else after.form
     share, ratio = None, None
     if before is not None and after is not None and old == new:
         share, ratio = _differing_share(before, after), _scale_ratio(before, after)

@@ -77,9 +77,9 @@ def open_sides(before: Path, after: Path) -> tuple[Side, Side]:
         if isinstance(side.facts, BundleFacts):
             (target,) = side.targets
             if target not in other.targets:
+                there = listed(other.targets) or "no target"
                 raise InputError(
-                    f"{side.name} is a bundle of {target}, and {other.name} has {listed(other.targets) or 'no target'}; "
-                    "compare bundles of one target"
+                    f"{side.name} is a bundle of {target}, and {other.name} has {there}; compare bundles of one target"
                 )
             return sides[0].only(target), sides[1].only(target)
     return sides
@@ -121,8 +121,8 @@ def _check_belongs(report: Report, name: str, bundle: Bundle) -> None:
     found = manifest.target, manifest.model.sha256, manifest.calibration and manifest.calibration.sha256
     if (*found, manifest.tool_versions) != stated:
         raise InputError(
-            f"{bundle.path} is not the bundle that {bundle.path.parent / REPORT_NAME} describes; build again, or compare "
-            f"the {REPORT_NAME} or the bundle alone"
+            f"{bundle.path} is not the bundle that {REPORT_NAME} beside it describes; build again, or compare the "
+            f"{REPORT_NAME} or the bundle alone"
         )
 
 

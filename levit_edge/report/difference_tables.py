@@ -59,7 +59,9 @@ def remarks(difference: BuildDifference) -> Iterator[str]:
         for name, layers in ((difference.before, bundle.layers_before), (difference.after, bundle.layers_after)):
             if layers:
                 yield f"{bundle.target}: layers only in {name}: {listed(layers, MOST_ROWS)}"
-        yield from (f"{bundle.target}: {note}" for note in bundle.notes)
+    notes = dict.fromkeys(note for bundle in difference.bundles for note in bundle.notes)
+    for note in notes:
+        yield f"{listed(b.target for b in difference.bundles if note in b.notes)}: {note}"
 
 
 def render_markdown(difference: BuildDifference) -> str:

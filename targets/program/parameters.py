@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
 from numpy.typing import NDArray
 from torch import Tensor, float64, fx, ops, tensor
 from torch.export import ExportedProgram
@@ -93,27 +94,30 @@ def _numbered(entries: Iterator[tuple[Key, V]]) -> dict[Key, V]:
 
 
 def _stored(nodes: list[fx.Node]) -> Iterator[fx.Node]:
-    """The quantize operators, without those that repeat how a tensor is stored: behind a move, or for another reader."""
+    """The operators that state how a tensor is stored, each statement once.
+
+    Moves, several readers, and the two ends of a pair state the same again; where one of them does not, it counts.
+    """
     seen = set[tuple[fx.Node, tuple[object, ...]]]()
     for node in nodes:
-        if node.target == _QUANTIZE[0]:
+        if node.target == _QUANTIZE[0] or (node.target == _DEQUANTIZE[0] and not is_constant(node.args[0])):
             entry = _producer(node), tuple(node.args[1:])
             if entry not in seen:
                 yield node
             seen.add(entry)
 
 
-def _activation(quantize: fx.Node) -> Activation:
-    scale, zero_point = quantize.args[1:3]
+def _activation(node: fx.Node) -> Activation:
+    scale, zero_point = node.args[1:3]
     assert isinstance(scale, float) and isinstance(zero_point, int)
     return Activation(scale, zero_point)
 
 
-def _activation_key(quantize: fx.Node) -> Key:
-    producer = _producer(quantize)
+def _activation_key(node: fx.Node) -> Key:
+    producer = _producer(node)
     if is_program_layer(producer):
         return layer_name(producer), "output"
-    layers = [reader for reader in _readers(quantize) if is_program_layer(reader)]
+    layers = [reader for reader in _readers(node) if is_program_layer(reader)]
     return (layer_name(layers[0]), "input") if layers else _key_by_operator(producer)
 
 
