@@ -18,7 +18,7 @@ MOST_ROWS = 20  # of scales and of constants
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA256_SHOWN = 12
-_FORMS = {"pp": "{:.2f}", "dB": "{:.2f}", "ms": "{:.2f}", "bytes": "{:,.0f}", "instructions": "{:,.0f}"}
+_FORMS = {"pp": "{:.2f}", "dB": "{:.2f}", "ms": "{:.2f}", "bytes": "{:,.0f}"}
 _RELATIVE = ("bytes", "ms", "instructions")
 
 Cells = tuple[str, ...]
@@ -107,7 +107,9 @@ def _text(value: JsonValue, unit: str) -> str:
         return value[:_SHA256_SHOWN] if _SHA256.fullmatch(value) else value
     if isinstance(value, bool | dict):
         return str(value).lower()
-    return _FORMS[unit].format(value) if unit in _FORMS else f"{value:.6g}"
+    if unit == "instructions":
+        return f"{value / 1e6:.1f} M"
+    return _FORMS.get(unit, "{:.6g}").format(value)
 
 
 def _delta(change: Change) -> str:
