@@ -154,12 +154,9 @@ def _kind(path: Path) -> ChangeKind:
 
 
 def _unit(path: Path) -> str:
-    """From the names, which carry their units: ``fp32_ms.median`` is in ms."""
-    for name in reversed(path):
-        for ending, unit in _UNITS.items():
-            if name.endswith(ending):
-                return unit
-    return ""
+    """From the last name, which carries its unit, or for ``fp32_ms.median`` from the one before."""
+    name = path[-2] if path[-1] in ("median", "p90") else path[-1]
+    return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "")
 
 
 def _reading_order(change: Change) -> tuple[bool, str, bool, str, int]:

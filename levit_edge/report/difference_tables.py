@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -22,7 +22,6 @@ _FORMS = {"pp": "{:.2f}", "dB": "{:.2f}", "ms": "{:.2f}", "bytes": "{:,.0f}"}
 _RELATIVE = ("bytes", "ms", "instructions")
 
 Cells = tuple[str, ...]
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,12 @@ def _target_changes(target: str, changes: Sequence[Change]) -> Iterator[Section]
         yield from _changes(f"{target}: timing on {device}", [c for c in there if c.kind == "timing"])
 
 
-def _changes(title: str, changes: Iterable[Change]) -> Iterator[Section]:
-    rows = tuple(_change_cells(change) for change in changes)
-    if rows:
-        yield Section(title, ("", "before", "after", "change"), rows)
+def _changes(title: str, changes: Sequence[Change]) -> Iterator[Section]:
+    columns: Cells = ("", "before", "after", "change")
+    if not any(_delta(change) for change in changes):
+        columns = columns[:-1]
+    if changes:
+        yield Section(title, columns, tuple(_change_cells(change)[: len(columns)] for change in changes))
 
 
 def _change_cells(change: Change) -> Cells:
@@ -130,19 +131,19 @@ def _bundle(bundle: BundleDifference) -> Iterator[Section]:
     operators = [(f"{o.name} {o.precision} {o.placement}", str(o.before), str(o.after)) for o in bundle.operators]
     if operators:
         yield Section(f"{target}: operators", ("", "before", "after"), tuple(operators))
-    yield from _longest_first(
+    yield from _largest_first(
         f"{target}: scales of activations",
         ("layer", "tensor", "before", "after", "ratio", "zero point"),
         [_scale_cells(row) for row in bundle.scales],
     )
-    yield from _longest_first(
+    yield from _largest_first(
         f"{target}: weights and other constants",
         ("layer", "constant", "values that differ", "scale, largest ratio"),
         [_constant_cells(row) for row in bundle.constants],
     )
 
 
-def _longest_first(title: str, columns: Cells, rows: Sequence[Cells]) -> Iterator[Section]:
+def _largest_first(title: str, columns: Cells, rows: Sequence[Cells]) -> Iterator[Section]:
     if rows:
         yield Section(title, columns, tuple(rows[:MOST_ROWS]), more=max(0, len(rows) - MOST_ROWS))
 
