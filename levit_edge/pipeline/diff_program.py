@@ -65,8 +65,13 @@ def _scale_change(key: Key, before: Activation | None, after: Activation | None)
         scale_after=None if after is None else after.scale,
         zero_point_before=None if before is None else before.zero_point,
         zero_point_after=None if after is None else after.zero_point,
-        ratio=None if before is None or after is None else after.scale / before.scale,
+        ratio=None if before is None or after is None else _ratio(before.scale, after.scale),
     )
+
+
+def _ratio(before: float, after: float) -> float | None:
+    """after / before; None where a program states a scale that is not positive, which no build does."""
+    return after / before if min(before, after) > 0 else None
 
 
 def _is_changed(row: ScaleChange) -> bool:
@@ -85,9 +90,13 @@ def _constant_change(key: Key, before: Constant | None, after: Constant | None) 
     share, ratio = None, None
     if before is not None and after is not None and old == new:
         share, ratio = _differing_share(before, after), _scale_ratio(before, after)
-        if share == 0 and (ratio is None or ratio == 1 or before.dtype == ACCUMULATOR):
+        if share == 0 and (before.dtype == ACCUMULATOR or _is_same(before.scale, after.scale)):
             return
     yield ConstantChange(layer=key[0], constant=key[1], before=old, after=new, differing_share=share, scale_ratio=ratio)
+
+
+def _is_same(before: NDArray[np.float64] | None, after: NDArray[np.float64] | None) -> bool:
+    return before is after if before is None or after is None else np.array_equal(before, after)
 
 
 def _differing_share(before: Constant, after: Constant) -> float:
@@ -102,8 +111,10 @@ def _differing_share(before: Constant, after: Constant) -> float:
 
 
 def _scale_ratio(before: Constant, after: Constant) -> float | None:
-    """after / before of the channel whose scale changed most; None where a side has no scales, or another number."""
+    """after / before of the channel whose scale changed most; None where scales are missing or not positive."""
     if before.scale is None or after.scale is None or before.scale.shape != after.scale.shape:
+        return None
+    if _ratio(before.scale.min(), after.scale.min()) is None:
         return None
     ratios: NDArray[np.float64] = after.scale / before.scale
     return float(ratios[np.argmax(np.abs(np.log(ratios)))])

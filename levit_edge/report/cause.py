@@ -11,7 +11,7 @@ from levit_edge.wording import listed
 NO_DIFFERENCE = "no difference"
 ONLY_TIMING = "only timing differs"
 NOT_VISIBLE = "no cause is visible in the identities"
-OTHER_TARGETS = "the builds have other targets; what both have is equal"
+OTHER_TARGETS = "the builds have other targets; in those that both have, "
 
 # In the order of the flow: what comes first explains what comes after it.
 _CAUSES = (
@@ -43,11 +43,10 @@ def cause(changes: Sequence[Change], *, bundles_differ: bool, targets_differ: bo
     effects = [change for change in changes if change.kind != "identity"]
     if bundles_differ or any(change.kind != "timing" for change in effects):
         return NOT_VISIBLE
-    if effects:
-        return ONLY_TIMING
-    if changes:
-        return f"only what the builds are called differs ({listed(_fields(changes, '.+'), 4)})"
-    return OTHER_TARGETS if targets_differ else NO_DIFFERENCE
+    rest = ONLY_TIMING if effects else NO_DIFFERENCE
+    if changes and not effects:
+        rest = f"only what the builds are called differs ({listed(_fields(changes, '.+'), 4)})"
+    return f"{OTHER_TARGETS}{rest}" if targets_differ else rest
 
 
 def _fields(changes: Sequence[Change], pattern: str) -> list[str]:

@@ -188,7 +188,8 @@ def test_a_difference_in_the_files_has_no_visible_cause_and_other_targets_are_sa
     assert cause([], bundles_differ=True, targets_differ=False) == NOT_VISIBLE
     timing = report_changes(_report(), CAUSES[ONLY_TIMING])
     assert cause(timing, bundles_differ=True, targets_differ=False) == NOT_VISIBLE
-    assert cause([], bundles_differ=False, targets_differ=True) == OTHER_TARGETS
+    assert cause([], bundles_differ=False, targets_differ=True) == f"{OTHER_TARGETS}{NO_DIFFERENCE}"
+    assert cause(timing, bundles_differ=False, targets_differ=True) == f"{OTHER_TARGETS}{ONLY_TIMING}"
 
 
 def _scales(count: int) -> tuple[ScaleChange, ...]:
