@@ -22,7 +22,7 @@ _CAUSES = (
     ("other labels", r"model\.num_labels|targets\.[^.]+\.manifest\.labels.*"),
     ("another preprocessing", r"targets\.[^.]+\.manifest\.preprocessing\..+"),
     ("calibrated on one side only", r"calibration"),
-    ("other calibration images or preprocessing", r"calibration\.(sha256|samples|seed)"),
+    ("another calibration", r"calibration\.(sha256|samples|seed)"),
     ("another recipe", r"targets\.[^.]+\.(recipe|recipe_base|manifest\.recipe\..+)"),
     ("other options of the target", r"targets\.[^.]+\.manifest\.options\..+"),
     ("other versions", r"targets\.[^.]+\.tool_versions\..+"),

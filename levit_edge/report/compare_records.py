@@ -127,11 +127,11 @@ def _against_program(report: Report) -> dict[tuple[str, str, str], float | None]
 
 
 def _change(leaf: Leaf) -> Change:
-    path, before, after = leaf.path, leaf.before, leaf.after
-    numbers = _is_number(before) and _is_number(after)
+    path, before, after, kind = leaf.path, leaf.before, leaf.after, _kind(leaf.path)
+    numbers = kind != "identity" and _is_number(before) and _is_number(after)  # a seed has no distance
     return Change(
         field=".".join(path),
-        kind=_kind(path),
+        kind=kind,
         target=path[1] if path[0] == "targets" else None,
         device=path[3] if len(path) > 3 and path[2] == "devices" else None,
         before=before,

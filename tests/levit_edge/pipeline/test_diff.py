@@ -193,7 +193,7 @@ def test_another_calibration_is_the_cause(built: Built, tmp_path: Path) -> None:
     before = _report(built, tmp_path / "a.json")
     after = _report(built, tmp_path / "b.json", lambda data: data["calibration"].update(sha256="0" * 64, seed=6))
     found = _diff(before, after)
-    assert found.cause == "most likely cause: other calibration images or preprocessing (seed, sha256)"
+    assert found.cause == "most likely cause: another calibration (seed, sha256)"
     assert {change.field: change.after for change in found.changes} == {
         "calibration.sha256": "0" * 64,
         "calibration.seed": 6,
