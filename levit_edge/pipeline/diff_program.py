@@ -15,6 +15,7 @@ from targets.program import replay
 from targets.program.parameters import Activation, Constant, Key, Parameters, parameters
 
 ACCUMULATOR = "int32"  # a bias whose integers follow the scales of input and weight
+FLOAT32_ROUNDING = 2.0**-22  # relative: each integer came from one division and one product in float32
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ def _is_same(before: NDArray[np.float64] | None, after: NDArray[np.float64] | No
 def _differing_share(before: Constant, after: Constant) -> float:
     """The share of the stored values that differ, 0 to 1; of accumulators, of those more than a rounding apart."""
     if before.dtype == ACCUMULATOR and before.scale is not None and after.scale is not None:
-        apart = np.abs(before.values * before.steps - after.values * after.steps)
-        return float((apart > (before.steps + after.steps) / 2).mean())
+        old, new = before.values * before.steps, after.values * after.steps
+        rounding = (before.steps + after.steps) / 2 + FLOAT32_ROUNDING * np.abs(old)
+        return float((np.abs(old - new) > rounding).mean())
     equal = before.values == after.values
     if before.values.dtype.kind == "f":
         equal |= np.isnan(before.values) & np.isnan(after.values)

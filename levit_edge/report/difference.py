@@ -62,8 +62,8 @@ class ConstantChange(Record):
 
     ``before`` and ``after`` are type and shape, ``int8 [64, 32]``; None where a side lacks it. ``differing_share`` is
     the share, 0 to 1, of the stored values that differ, of an int32 bias the share of the real values that are more
-    than a rounding apart; None where type or shape differ. ``scale_ratio`` is after / before of the channel whose scale
-    changed most; None without scales to compare.
+    than their rounding apart; None where type or shape differ. ``scale_ratio`` is after / before of the channel whose
+    scale changed most; None without scales to compare.
     """
 
     layer: str

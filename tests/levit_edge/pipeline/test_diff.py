@@ -167,9 +167,12 @@ def test_an_accumulator_that_only_follows_its_scale_is_no_difference() -> None:
     assert bias.dtype == "int32" and bias.scale is not None
     finer = type(bias)(bias.values * 2, bias.dtype, bias.scale / 2)
     shifted = type(bias)(bias.values + 2, bias.dtype, bias.scale)
-    for changed, share in ((finer, None), (shifted, 1.0)):
+    large = type(bias)(bias.values * 0 + 2**27, bias.dtype, bias.scale)  # float32 keeps 24 of these 27 bits
+    rounded, wrong = (type(bias)(large.values + far, bias.dtype, bias.scale) for far in (16, 64))
+    for old, changed, share in ((bias, finer, None), (bias, shifted, 1), (large, rounded, None), (large, wrong, 1)):
+        one = type(healthy)(healthy.layers, healthy.activations, {**healthy.constants, key: old})
         other = type(healthy)(healthy.layers, healthy.activations, {**healthy.constants, key: changed})
-        rows = compare_parameters(healthy, other).constants
+        rows = compare_parameters(one, other).constants
         assert [row.differing_share for row in rows] == ([] if share is None else [share])
 
 

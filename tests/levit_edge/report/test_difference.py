@@ -80,11 +80,13 @@ def test_a_seed_differs_by_no_amount() -> None:
 def test_the_figures_of_a_device_come_after_those_of_this_host() -> None:
     counted = reports.instructions(built=60_000_000)
     before = reports.report(onnx=reports.counted(reports.instructions()))
-    after = reports.report(onnx=reports.counted(counted).model_copy(update={"size_bytes": 1}))
-    changes = report_changes(before, after)
+    changed = {"size_bytes": 1, "latency": reports.latency(runs=50)}
+    after = reports.report(onnx=reports.counted(counted).model_copy(update=changed))
+    here, *changes = report_changes(before, after)
+    assert here.field == "targets.onnx.size_bytes"
     there = f"targets.onnx.devices.{reports.DEVICE}.instructions"
     assert [change.field for change in changes] == [
-        "targets.onnx.size_bytes",
+        "targets.onnx.latency.runs",
         f"{there}.instructions",
         f"{there}.ratio",
     ]
