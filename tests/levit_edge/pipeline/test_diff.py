@@ -189,7 +189,7 @@ def test_the_largest_change_of_a_scale_comes_first() -> None:
     zero = list(healthy.activations)[5]
     changed[zero] = activation(0.0, changed[zero].zero_point)
     rows = compare_parameters(healthy, type(healthy)(healthy.layers, changed, healthy.constants)).scales
-    assert [(row.layer, row.tensor) for row in rows] == [zero, gone, keys[1], keys[0], keys[3], keys[2]]
+    assert [(row.layer, row.tensor) for row in rows] == [gone, zero, keys[1], keys[0], keys[3], keys[2]]
 
 
 def test_another_calibration_is_the_cause(built: Built, tmp_path: Path) -> None:
