@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from levit_edge.pipeline.bench import bench as bench
     from levit_edge.pipeline.build import build as build
+    from levit_edge.pipeline.diff import diff as diff
     from levit_edge.pipeline.evaluate import evaluate as evaluate
     from levit_edge.pipeline.gate import gate as gate
     from levit_edge.pipeline.inspect import inspect as inspect
     from levit_edge.pipeline.options import BenchOptions as BenchOptions
     from levit_edge.pipeline.options import BuildOptions as BuildOptions
+    from levit_edge.pipeline.options import DiffOptions as DiffOptions
     from levit_edge.pipeline.options import EvaluateOptions as EvaluateOptions
     from levit_edge.pipeline.options import GateOptions as GateOptions
     from levit_edge.pipeline.options import InspectOptions as InspectOptions
@@ -25,8 +27,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_VERBS = ("bench", "build", "evaluate", "gate", "inspect", "predict")
-_OPTIONS = ("BenchOptions", "BuildOptions", "EvaluateOptions", "GateOptions", "InspectOptions", "PredictOptions")
+_VERBS = ("bench", "build", "diff", "evaluate", "gate", "inspect", "predict")
+_OPTIONS = (
+    "BenchOptions",
+    "BuildOptions",
+    "DiffOptions",
+    "EvaluateOptions",
+    "GateOptions",
+    "InspectOptions",
+    "PredictOptions",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -228,6 +228,18 @@ class GateOptions(_Checked):
     undecided: Undecided = None
 
 
+_SIDE = "report.json, output folder of a build, or one bundle."
+
+
+@dataclass(frozen=True)
+class DiffOptions(_Checked):
+    """Every option of ``levit-edge diff``: two builds, each a report, an output folder or one bundle."""
+
+    before: Annotated[Path, Option(f"The first build: {_SIDE}", metavar="A", argument=True)]
+    after: Annotated[Path, Option(f"The second build: {_SIDE}", metavar="B", argument=True)]
+    markdown: Annotated[Path | None, Option("Write the differences as Markdown.", metavar="FILE")] = None
+
+
 @dataclass(frozen=True)
 class DoctorOptions:
     """``levit-edge doctor`` has no options."""

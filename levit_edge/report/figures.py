@@ -179,6 +179,19 @@ FIGURES: tuple[Figure, ...] = (
     Figure("verdict", lambda target, _: verdict_text(target)),
 )
 
+READING_ORDER = (
+    "fp32_size_bytes",
+    "size_bytes",
+    "size_ratio",
+    "accuracy",
+    "agreement_with_program",
+    "latency",
+    "local",
+    "instructions",
+    "delegation",
+)
+"""The parts of a target's report, and of a device's, in the order in which :data:`FIGURES` shows them."""
+
 
 def figure_table(report: Report) -> list[tuple[str, ...]]:
     """One row for each figure: its label, then its text for every target of ``report`` in order."""

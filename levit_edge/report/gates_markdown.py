@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from levit_edge.report.answers import GateCheck
 from levit_edge.report.figures import GATE_COLUMNS, figure_table, gate_row
-from levit_edge.report.markdown import markdown_environment
+from levit_edge.report.markdown import environment
 from levit_edge.report.schema import Report
 
 
@@ -12,7 +12,7 @@ def gates_markdown(check: GateCheck, report: Report, baseline: Report | None) ->
     """The text: failed and undecided gates at the top, and each figure before and after where there is a baseline."""
     results = {name: [gate for gate in gates if gate.outcome != "passed"] for name, gates in check.targets.items()}
     return (
-        markdown_environment()
+        environment()
         .get_template("gates.md.j2")
         .render(
             check=check,

@@ -24,7 +24,7 @@ def render_markdown(report: Report) -> str:
     """The text of ``report.md``."""
     figures = figure_table(report)
     return (
-        markdown_environment()
+        environment()
         .get_template("report.md.j2")
         .render(
             report=report,
@@ -38,16 +38,16 @@ def render_markdown(report: Report) -> str:
     )
 
 
-def markdown_environment() -> Environment:
+def environment() -> Environment:
     """The templates of this package, which make Markdown and not HTML; a name that a template lacks is an error."""
-    environment = Environment(  # noqa: S701
+    made = Environment(  # noqa: S701
         loader=PackageLoader("levit_edge.report", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
+    made.filters.update(
         cell=_cell,
         model=model_text,
         evaluation=evaluation_text,
@@ -55,7 +55,7 @@ def markdown_environment() -> Environment:
         gate_row=gate_row,
         kernel_rows=kernel_rows,
     )
-    return environment
+    return made
 
 
 def _cell(text: Any) -> str:

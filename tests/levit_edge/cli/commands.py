@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from levit_edge.gates.gate import at_most
-from levit_edge.pipeline.options import BenchOptions, BuildOptions, EvaluateOptions, InspectOptions, PredictOptions
+from levit_edge.pipeline.options import (
+    BenchOptions,
+    BuildOptions,
+    DiffOptions,
+    EvaluateOptions,
+    InspectOptions,
+    PredictOptions,
+)
 from levit_edge.progress import Progress
 from levit_edge.report.answers import (
     BenchResult,
@@ -24,12 +31,13 @@ from levit_edge.report.answers import (
     Prediction,
     Predictions,
 )
+from levit_edge.report.difference import BuildDifference, Change
 from levit_edge.report.divergence import Difference, Divergence, LayerRow
 from levit_edge.report.schema import Report
 from tests.levit_edge.report import reports
 from tests.places import ROOT
 
-VERBS = ("build", "eval", "bench", "gate", "inspect", "predict", "doctor")
+VERBS = ("build", "eval", "bench", "gate", "diff", "inspect", "predict", "doctor")
 Captured = pytest.CaptureFixture[str]
 
 
@@ -60,7 +68,7 @@ class Pipeline:
 
     def plug_in(self, patch: pytest.MonkeyPatch) -> None:
         """Take the place of the modules that do the work; none of them is imported."""
-        for verb in ("build", "evaluate", "bench", "inspect", "predict"):
+        for verb in ("build", "evaluate", "bench", "diff", "inspect", "predict"):
             module = types.ModuleType(f"levit_edge.pipeline.{verb}")
             setattr(module, verb, getattr(self, verb))
             patch.setitem(sys.modules, module.__name__, module)
@@ -90,6 +98,14 @@ class Pipeline:
             BenchRow(bundle="dist/coreml", target="coreml", runtime="Core ML", note="runs on macOS only"),
         )
         return BenchResult(device=options.device, rows=rows)
+
+    def diff(self, options: DiffOptions, progress: Progress) -> BuildDifference:  # noqa: ARG002
+        self._asked(options)
+        changed = Change(field="model.sha256", kind="identity", before="ab" * 32, after="cd" * 32)
+        return BuildDifference(
+            before=str(options.before), after=str(options.after), differs=True, cause="other weights",
+            changes=(changed,),
+        )  # fmt: skip
 
     def inspect(self, options: InspectOptions, progress: Progress) -> Inspection | Divergence:  # noqa: ARG002
         self._asked(options)

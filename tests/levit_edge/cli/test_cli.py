@@ -14,7 +14,14 @@ from levit_edge.cli import app as application
 from levit_edge.cli import run
 from levit_edge.cli.app import app
 from levit_edge.errors import InputError, LevitEdgeError, MissingComponentError
-from levit_edge.pipeline.options import BenchOptions, BuildOptions, InspectOptions, PredictOptions, options_of
+from levit_edge.pipeline.options import (
+    BenchOptions,
+    BuildOptions,
+    DiffOptions,
+    InspectOptions,
+    PredictOptions,
+    options_of,
+)
 from targets.registry import TARGETS
 from tests.levit_edge.cli.commands import VERBS, Captured, Pipeline, one_line
 
@@ -30,6 +37,7 @@ ASKING = {
     "build": ["build"],
     "eval": ["eval", "dist/onnx"],
     "bench": ["bench", "dist/onnx", "dist/coreml"],
+    "diff": ["diff", "release", "dist"],
     "inspect": ["inspect", "dist/onnx"],
     "inspect --diverge": ["inspect", "dist/onnx", "--diverge", "a.jpg"],
     "predict": ["predict", "dist/onnx", "a.jpg", "b.jpg"],
@@ -152,6 +160,13 @@ def test_inspect_names_the_layer_that_departs(
     assert out.splitlines()[-1] == last and "stem.0" in out and "61.5 dB" in out and "28.2 dB" in out
 
 
+def test_diff_is_exit_code_0_when_the_builds_differ(pipeline: Pipeline, capfd: Captured) -> None:
+    assert run(["diff", "release", "dist", "--markdown", "d.md"]) == 0
+    assert pipeline.calls == [DiffOptions(Path("release"), Path("dist"), markdown=Path("d.md"))]
+    out = capfd.readouterr().out
+    assert out.splitlines()[0] == "other weights" and "model.sha256" in out
+
+
 def test_bench_leaves_the_number_of_runs_to_the_device(pipeline: Pipeline, capfd: Captured) -> None:
     run(["bench", "dist/onnx", "--device", "qemu-arm64"])
     run(["bench", "dist/onnx", "--runs", "7"])
@@ -209,6 +224,7 @@ USAGE = {
     "bench": "Missing argument",
     "predict dist/onnx": "Missing argument",
     "gate": "Missing argument",
+    "diff dist": "Missing argument 'B'",
 }
 
 
