@@ -46,8 +46,14 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "an early zero point": (lambda p: shift_zero_point(p, zero_points(p)[1], 1), "scale "),
     "a late zero point": (lambda p: shift_zero_point(p, zero_points(p)[-1], 1), "scale "),
     "a scale": (lambda p: _double_scale(p, outputs(p, "quantize")[7]), "scale "),
-    "a transposed weight": (lambda p: transpose_weight(p, square_layers(p)[0]), "int8 tensor [32, 32] in the file differs"),
-    "a dropped bias": (lambda p: drop_bias(p, outputs(p, "linear")[-1]), "float tensor [3] of the program is not in the file"),
+    "a transposed weight": (
+        lambda p: transpose_weight(p, square_layers(p)[0]),
+        "int8 tensor [32, 32] in the file differs",
+    ),
+    "a dropped bias": (
+        lambda p: drop_bias(p, outputs(p, "linear")[-1]),
+        "float tensor [3] of the program is not in the file",
+    ),
 }
 QUICK = ("a late zero point",)  # every one is a whole build
 

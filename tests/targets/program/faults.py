@@ -17,7 +17,6 @@ from tests.targets.coreml.mil import faults as packages
 Array = NDArray[Any]
 
 
-
 def _one_channel(weight: Array) -> Array:
     """The largest weight of the first channel, one step off."""
     changed = weight.copy()
