@@ -29,22 +29,21 @@ ROUNDING = 2.0**-16  # of the sum of the absolute products
 
 @dataclass(frozen=True)
 class Bound:
-    """What a layer may give: ``values`` plus or minus ``slack``, each an array float64 of the layer's shape.
+    """What a layer may give: ``values`` plus or minus ``spread`` and ``rounding``, arrays float64 of the layer's shape.
 
-    ``parameters`` are (scale, zero point, lowest, highest) where it is stored as integers.
+    ``spread`` is what its operands allow, ``rounding`` what the order of additions does. ``parameters`` are (scale,
+    zero point, lowest, highest) where it is stored as integers.
     """
 
     node: fx.Node
     values: NDArray[np.float64]
-    slack: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    rounding: NDArray[np.float64]
     parameters: tuple[float, int, int, int] | None
 
 
 def bounds(module: fx.GraphModule, image: Image, found: Sequence[Layer]) -> Iterator[Bound]:
-    """The bounds of every layer of ``module`` on ``image`` float32 [1, C, H, W], given what a runtime ``found``.
-
-    Beside what the operands allow, a layer may differ by ROUNDING of the sum of its absolute products.
-    """
+    """The bounds of every layer of ``module`` on ``image`` float32 [1, C, H, W], given what a runtime ``found``."""
     given = [torch.from_numpy(layer.values) for layer in found]
     constants = computed_constants(module)
     runs = [_Operands(module, given, shifts).read(image, constants) for shifts in _shifts(module.graph)]
@@ -132,7 +131,7 @@ def _bound(*calls: _Call) -> Bound:
     else:
         values, size = operator(*middles), operator(*sizes)
         spread = operator(sizes[0], spreads[1]) + operator(spreads[0], sizes[1]) + operator(*spreads)
-    return Bound(node, _float64(values), _float64(spread) + ROUNDING * _float64(size), stored_as(node))
+    return Bound(node, _float64(values), _float64(spread), ROUNDING * _float64(size), stored_as(node))
 
 
 def _float64(tensor: Tensor) -> NDArray[np.float64]:

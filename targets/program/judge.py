@@ -65,13 +65,14 @@ def _reason(layer: Layer, bound: Bound) -> str:
     if layer.affine is None or bound.parameters is None:
         step = float(np.ptp(bound.values)) / 255 or 1.0
         with np.errstate(invalid="ignore"):  # infinity less infinity
-            beyond = np.abs(layer.values - bound.values) - bound.slack
+            beyond = np.abs(layer.values - bound.values) - bound.spread - bound.rounding
         return _described(layer.kind, beyond, step, "of its range")
     scale, zero_point, lowest, highest = bound.parameters
     if reason := _other_parameters(layer.affine, Affine(scale, zero_point - lowest)):
         return reason
     real = np.clip(bound.values / scale + zero_point, lowest, highest) - lowest
-    return _described(layer.kind, np.abs(layer.data - real) - 0.5 - TIE - bound.slack / scale, 1.0, "")
+    room = 0.5 + TIE + (bound.spread + bound.rounding) / scale
+    return _described(layer.kind, np.abs(layer.data - real) - room, 1.0, "")
 
 
 def _other_parameters(found: Affine, expected: Affine) -> str:

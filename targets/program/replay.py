@@ -44,7 +44,7 @@ def load(path: Path) -> ExportedProgram:
 
 def tap(program: ExportedProgram, image: Image) -> tuple[Layer, ...]:
     """Every layer of ``program`` on ``image`` float32 [1, C, H, W], in the order of execution."""
-    return tuple(_layer(node, values) for node, values in layer_outputs(program.module(), image))
+    return tuple(layer_as_stored(node, values) for node, values in layer_outputs(program.module(), image))
 
 
 def replay(program: ExportedProgram, image: Image, given: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -54,7 +54,7 @@ def replay(program: ExportedProgram, image: Image, given: Sequence[Layer]) -> tu
     ``given`` has the layers of :func:`tap` in the same order and shapes.
     """
     outputs = layer_outputs(program.module(), image, [layer.values for layer in given])
-    return tuple(_layer(node, values) for node, values in outputs)
+    return tuple(layer_as_stored(node, values) for node, values in outputs)
 
 
 def is_layer_node(node: fx.Node) -> bool:
@@ -111,7 +111,7 @@ def stored_as(node: fx.Node) -> tuple[float, int, int, int] | None:
     return scale, zero_point, lowest, highest
 
 
-def _layer(node: fx.Node, values: Values) -> Layer:
+def layer_as_stored(node: fx.Node, values: Values) -> Layer:
     """The layer as it is stored: as integers where a quantize operator is the only one that reads it."""
     kind, name, parameters = layer_kind(node), layer_name(node), stored_as(node)
     if parameters is None:
