@@ -1,5 +1,7 @@
 # demo   install the product, build the embedded LeViT for every target into dist/
 # test   install the test tools, run the fast tests, and the slow ones, one by one, when CI or SLOW is set
+# baselines  build the demo, show what differs from tests/baselines/demo.json, and record the new report there; needs
+#        the emulated core: levit-edge device add qemu-arm64
 # check  formatting, lint, types, import direction, duplicated logic
 #
 # Variables: VENV (the virtual environment), PYTHON (the interpreter that makes it), OUT (folder of the demo's bundles),
@@ -19,7 +21,7 @@ PIP := $(BIN)/python -m pip
 PACKAGES := levit_edge calibration quantize targets
 INSTALL := $(PIP) install --editable . $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test check format clean
+.PHONY: demo test baselines check format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -28,6 +30,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 	$(if $(CI)$(SLOW),$(BIN)/python -m pytest -m slow $(PYTEST_ARGS),@echo "slow tests left out; SLOW=1 runs them")
+
+baselines: $(VENV)/.installed
+	$(BIN)/levit-edge build --device qemu-arm64 --out $(OUT)
+	$(BIN)/levit-edge diff tests/baselines/demo.json $(OUT)/report.json
+	cp $(OUT)/report.json tests/baselines/demo.json
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -7,5 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 CHECKPOINTS = TESTS / "data" / "checkpoints"
-BASELINES = TESTS / "baselines"
+BASELINE = TESTS / "baselines" / "demo.json"  # `make baselines` writes it
+BASELINE_GATES = BASELINE.parent / "gates.toml"
 SHARED = ROOT.parent / "shared"  # larger data of the developers; tests skip where it is absent

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,15 +15,8 @@ from levit_edge.errors import MissingComponentError
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.report.schema import Report
-from tests.places import BASELINES
 
 EMULATED = "qemu-arm64"
-
-
-def read_baseline(name: str) -> dict[str, Any]:
-    """What ``tools/update_baselines.py`` wrote for that target."""
-    content: dict[str, Any] = json.loads((BASELINES / f"{name}.json").read_text(encoding="utf-8"))
-    return content
 
 
 @pytest.fixture(scope="session")

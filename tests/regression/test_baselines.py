@@ -1,35 +1,48 @@
-"""The recorded baselines themselves: complete, of the default recipe, and within what the project promises."""
+"""The recorded baseline itself: complete, of the default recipe, and within what the project promises."""
 
 from __future__ import annotations
 
 import pytest
 
+from levit_edge.pipeline.gate import gate
+from levit_edge.pipeline.options import GateOptions
+from levit_edge.report.schema import Report, load_report
 from targets.registry import TARGETS
-from tests.regression.conftest import BASELINES, read_baseline
+from tests.places import BASELINE, BASELINE_GATES
+
+EMULATED = "qemu-arm64:cortex-a76"
 
 
-def test_there_is_one_baseline_for_each_target() -> None:
-    assert sorted(path.name for path in BASELINES.iterdir()) == sorted(f"{name}.json" for name in TARGETS)
+@pytest.fixture(scope="module")
+def baseline() -> Report:
+    return load_report(BASELINE)
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_baseline_keeps_the_promises(name: str) -> None:
-    content = read_baseline(name)
-    assert content["recipe"] == "int8" and set(TARGETS[name].versions()) == set(content["tool_versions"])
-    accuracy, delegation = content["accuracy"], content["delegation"]
-    assert accuracy["n"] == 1000 and accuracy["top1_drop_pp"] <= 0.5 and accuracy["agreement_pct"] >= 98
-    assert content["size_ratio"] <= (0.32 if name == "executorch" else 0.29)
-    assert delegation["fallback_ops"] == (None if delegation["delegates"] is None else 0) and delegation["int8_ops"] > 0
-    assert delegation["delegates"] == (1 if name == "executorch" else None)
-    least = {"executorch": 1.9, "onnx": 1.5}
-    assert (content["speedup"] is None) if name == "coreml" else (content["speedup"] >= least[name])
+def test_the_baseline_is_a_whole_build_of_the_demo(baseline: Report) -> None:
+    assert list(baseline.targets) == sorted(TARGETS) and baseline.verdict == "passed"
+    assert baseline.evaluation is not None and baseline.evaluation.n == 1000
+    for name, entry in baseline.targets.items():
+        assert entry.recipe == "int8" and set(TARGETS[name].versions()) == set(entry.tool_versions)
+        assert entry.accuracy is not None and entry.accuracy.outcomes is not None
+        assert list(entry.devices) == ([] if name == "coreml" else [EMULATED])
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_baseline_says_how_many_instructions_arm_needs(name: str) -> None:
-    """At least as many as 305 million multiply-adds take when every instruction does sixteen of them, in int8."""
-    devices = read_baseline(name)["devices"]
-    assert list(devices) == ([] if name == "coreml" else ["qemu-arm64:cortex-a76"])
-    for counted in devices.values():
-        assert 305e6 / 16 < counted["instructions"] < 0.75 * counted["fp32_instructions"]
-        assert set(counted) == {"runtime", "fp32_instructions", "instructions"}
+def test_the_baseline_does_not_regress_from_itself() -> None:
+    check = gate(GateOptions(BASELINE, baseline=BASELINE, gates=BASELINE_GATES))
+    assert check.passed and check.verdict == "passed"
+
+
+@pytest.mark.parametrize("name", ["executorch", "onnx"])
+def test_the_baseline_keeps_the_promises(name: str, baseline: Report) -> None:
+    """Half a point of top-1, faster than float, and at least as many instructions as 305 million multiply-adds take."""
+    entry = baseline.targets[name]
+    assert entry.accuracy is not None and entry.accuracy.top1_drop_pp is not None and entry.accuracy.top1_drop_pp <= 0.5
+    assert entry.latency is not None and entry.latency.speedup > {"executorch": 1.5, "onnx": 1.1}[name]
+    counted = entry.devices[EMULATED].instructions
+    assert counted is not None
+    assert 305e6 / 16 < counted.instructions < 0.75 * counted.fp32_instructions  # sixteen by each, in int8
+
+
+def test_core_ml_loses_no_more_than_half_a_point(baseline: Report) -> None:
+    accuracy = baseline.targets["coreml"].accuracy
+    assert accuracy is not None and accuracy.top1_drop_pp is not None and accuracy.top1_drop_pp <= 0.5
