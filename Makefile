@@ -2,7 +2,7 @@
 # test   install the test tools, run the fast tests, and the slow ones, one by one, when CI or SLOW is set
 # baselines  build the demo, show what differs from tests/baselines/demo.json, and record the new report there; needs
 #        the emulated core: levit-edge device add qemu-arm64
-# check  formatting, lint, types, import direction, duplicated logic
+# check  formatting, lint, types, import direction, duplicated logic, and the schemas of the CI files
 #
 # Variables: VENV (the virtual environment), PYTHON (the interpreter that makes it), OUT (folder of the demo's bundles),
 # WORKERS (processes that run the fast tests), PYTEST_ARGS, TORCH_INDEX (an extra index to look for torch in, such as
@@ -42,6 +42,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pylint $(PACKAGES)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml docs/ci/github-workflow.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci docs/ci/gitlab-ci.yml
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
