@@ -81,7 +81,7 @@ class Backend:
     tap: Callable[[Path, Image], tuple[Layer, ...]] | None = None
     load_for_tap: Callable[[Path, int], Runner] | None = None
     judge: Callable[[Path, ExportedProgram, bool, Image], tuple[str, ...]] | None = None
-    verify: Callable[[Path, ExportedProgram, bool, Image], ProgramMatch] | None = None
+    verify: Callable[[Path, ExportedProgram, bool, Image], ProgramMatch | None] | None = None
 
 
 @dataclass(frozen=True)

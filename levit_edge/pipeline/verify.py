@@ -87,8 +87,8 @@ def _match(lowered: Lowered, images: Image, *, half: bool) -> ProgramMatch | Non
     return found
 
 
-def _check_departures(name: str, found: ProgramMatch) -> None:
-    if found.departures:
+def _check_departures(name: str, found: ProgramMatch | None) -> None:
+    if found is not None and found.departures:
         first, *others = found.departures
         more = f" (and {len(others)} more)" if others else ""
         raise VerificationFailed(f"{name} is not the program it was made from: {first}{more}; nothing was written")

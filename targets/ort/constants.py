@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from targets.ort.tap import KINDS
+from targets.ort.tap import layer_nodes
 from targets.program.constants import Array, Fact, Graph, Step, floats, integers, quantization, stored_integers
 from targets.target import OUTPUT_NAME
 
@@ -19,10 +19,17 @@ def file_graph(model: Any) -> Graph:
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     described = {name for node in model.graph.node if node.op_type in _QUANTIZE for name in _described(node, constants)}
+    layers = layer_nodes(model.graph)
+    last = {layer.last.output[0] for layer in layers}
+    # A MatMul has the weight of a linear layer as [in, out], torch as [out, in].
+    turned = {
+        layer.product.input[1] for layer in layers if layer.product.op_type == "MatMul" and layer.kind == "linear"
+    }
+    constants |= {name: constants[name].T for name in turned & constants.keys()}
     steps = [Step((), (name,), _constant_facts(values)) for name, values in constants.items() if name not in described]
     for node in model.graph.node:
         facts = _quantization(node, constants) if node.op_type in _QUANTIZE else ()
-        steps.append(Step(tuple(node.input), tuple(node.output), facts, node.op_type in KINDS))
+        steps.append(Step(tuple(node.input), tuple(node.output), facts, node.output[0] in last))
     return Graph(tuple(steps), OUTPUT_NAME)
 
 

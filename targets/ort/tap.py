@@ -32,17 +32,45 @@ class _Tapped:
     quantize: Any | None
 
 
-def _tapped(graph: Any) -> list[_Tapped]:
+@dataclass(frozen=True)
+class LayerNodes:
+    """The operators of one layer: ``product`` takes its weight, and ``last`` gives its output.
+
+    They differ where a linear layer of more than two dimensions is a MatMul and an Add of its bias.
+    """
+
+    kind: Kind
+    product: Any
+    last: Any
+
+
+def layer_nodes(graph: Any) -> list[LayerNodes]:
+    """The layers of an ONNX graph, in the order of execution."""
+    bias = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 1}
     constant = {tensor.name for tensor in graph.initializer}
-    constant |= {node.output[0] for node in graph.node if set(node.input) <= constant}
-    found = []
+    for node in graph.node:
+        if set(node.input) <= constant:
+            constant.add(node.output[0])
+        if node.op_type == "DequantizeLinear" and node.input[0] in bias:
+            bias.add(node.output[0])
+    layers = []
     for node in graph.node:
         if node.op_type in KINDS:
-            kind: Kind = "linear" if node.op_type == "MatMul" and node.input[1] in constant else KINDS[node.op_type]
-            (name,) = node.output
-            users = [user for user in graph.node if name in user.input]
-            quantize = users[0] if [user.op_type for user in users] == ["QuantizeLinear"] else None
-            found.append(_Tapped(kind, name, quantize.output[0] if quantize is not None else name, quantize))
+            is_linear = node.op_type == "MatMul" and node.input[1] in constant
+            users = [user for user in graph.node if node.output[0] in user.input] if is_linear else []
+            adds_bias = [user.op_type for user in users] == ["Add"] and bool(bias & set(users[0].input))
+            kind: Kind = "linear" if is_linear else KINDS[node.op_type]
+            layers.append(LayerNodes(kind, node, users[0] if adds_bias else node))
+    return layers
+
+
+def _tapped(graph: Any) -> list[_Tapped]:
+    found = []
+    for layer in layer_nodes(graph):
+        (name,) = layer.last.output
+        users = [user for user in graph.node if name in user.input]
+        quantize = users[0] if [user.op_type for user in users] == ["QuantizeLinear"] else None
+        found.append(_Tapped(layer.kind, name, quantize.output[0] if quantize is not None else name, quantize))
     return found
 
 

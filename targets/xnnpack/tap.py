@@ -68,6 +68,11 @@ def tap(path: Path, image: Image) -> tuple[Layer, ...]:
     return open_tap(path, 1)(image)
 
 
+def is_one_delegate(program: ProgramFile) -> bool:
+    """True where XNNPACK computes the whole program: one delegate, and its call is the only instruction."""
+    return len(program.payloads) == 1 and len(program.plan.chains[0].instructions) == 1
+
+
 def write_tapped(path: Path, copy: Path) -> list[Tapped]:
     """Write a copy of the program that returns every layer after the logits; gives the layers in their order.
 
@@ -75,7 +80,7 @@ def write_tapped(path: Path, copy: Path) -> list[Tapped]:
     like :func:`tap`.
     """
     program = read_program(path)
-    if len(program.payloads) != 1 or len(program.plan.chains[0].instructions) != 1:
+    if not is_one_delegate(program):
         raise InputError(f"{path} is not one XNNPACK delegate: it has {len(program.payloads)}; build it again")
     graph = program.payloads[0].graph
     values = {tensor_of(value).idOut: value for value in graph.xvalues}
