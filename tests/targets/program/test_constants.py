@@ -46,8 +46,10 @@ def test_each_difference_is_named_with_the_layer_that_reads_the_constant() -> No
     other = graph(weight=integers(-WEIGHT, SCALES, ZEROS, 0), between=quantization(0.5, 4, -128))
     assert departures(other, healthy, NAMES) == (
         "first: int8 tensor [3, 2] in the file differs from the program's",
-        "second: the file has scale 0.5 with zero point 132 (counted from 0), "
-        "the program scale 0.5 with zero point 131 (counted from 0)",
+        (
+            "second: the file has scale 0.5 with zero point 132 (counted from 0), "
+            "the program scale 0.5 with zero point 131 (counted from 0)"
+        ),
     )
     assert departures(graph(last=floats(np.float32([1, 2]))), graph(), NAMES) == (
         "the logits: the file has float tensor [2], which is not in the program",

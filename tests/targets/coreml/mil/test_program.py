@@ -20,10 +20,10 @@ from levit_edge.families.load import from_module
 from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import trace
 from targets.coreml import mil
+from targets.coreml.half_constants import half_constants
 from targets.coreml.mil.program import BATCH_IMAGES
 from targets.coreml.mil.records import PRECISIONS
 from targets.coreml.target import TARGET
-from targets.coreml.half_constants import half_constants
 from tests.levit_edge.families.levit.levits import hf_model, image
 from tests.programs import micro, quantized, run
 from tests.targets.conftest import Written
