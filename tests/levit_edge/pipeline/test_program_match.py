@@ -1,4 +1,4 @@
-"""Builds and evaluations say how each model file compares with its program, and a build that finds a difference stops."""
+"""Builds and evaluations say how each model file compares with its program; a build that finds a difference stops."""
 
 from __future__ import annotations
 
