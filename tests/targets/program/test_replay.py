@@ -94,7 +94,7 @@ def test_layers_that_do_not_match_are_named() -> None:
 def test_layer_outputs_are_floats_before_they_are_stored_and_given_values_are_passed_on() -> None:
     module, layers = quantized("onnx").module(), replay.tap(quantized("onnx"), IMAGE)
     free = replay.layer_outputs(module, IMAGE)
-    assert [node for node, _ in free] == replay.layer_nodes(module)
+    assert [node for node, _ in free] == replay.layer_nodes(module.graph)
     for layer, (_, values) in zip(layers, free, strict=True):
         step = layer.affine.scale if layer.affine else 0.0
         inside = np.ones(values.shape, bool) if layer.affine is None else (layer.data > 0) & (layer.data < 255)
