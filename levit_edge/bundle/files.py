@@ -78,6 +78,12 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def check_folder_of(path: Path | None) -> None:
+    """InputError unless the folder of the file ``path`` exists; before the work that would be lost otherwise."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: {path.absolute().parent} is not a folder; name a file in a folder that exists")
+
+
 def write_json(path: Path, value: Any) -> None:
     """:func:`write_bytes` of :func:`json_text`."""
     write_text(path, json_text(value))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the help does not wait for what only an answer needs
     from rich.console import RenderableType
 
     from levit_edge.report.answers import GateCheck
-    from levit_edge.report.schema import Outcome
+    from levit_edge.report.gate_result import Outcome
 
 OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "undecided", "not applicable")
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from levit_edge.report.figures import GATE_COLUMNS, gate_row
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -11,8 +11,9 @@ from levit_edge.gates.gates_file import GatesFile, Regression
 from levit_edge.gates.identity import compare_identities
 from levit_edge.gates.sampled import judge_drop, judge_speedup
 from levit_edge.metrics.accuracy import Accuracy
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.policy import IdentityName
-from levit_edge.report.schema import Delegation, GateResult, Report, TargetReport
+from levit_edge.report.schema import Delegation, Report, TargetReport
 
 FIGURES_NEED: tuple[IdentityName, ...] = ("model", "recipe")
 """Identities without which no figure is compared at all; the images and the host matter to some figures only."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from levit_edge.gates.gate import Figures, Gate
 from levit_edge.gates.registry import GATES
 from levit_edge.gates.resolve_limits import Limits
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 
 def check(figures: Figures, limits: Limits) -> tuple[GateResult, ...]:

@@ -9,7 +9,8 @@ from levit_edge.gates.check_bundle import check
 from levit_edge.gates.gate import Figures
 from levit_edge.gates.gates_file import GatesFile
 from levit_edge.gates.resolve_limits import Limits
-from levit_edge.report.schema import GateResult, Report, TargetReport
+from levit_edge.report.gate_result import GateResult
+from levit_edge.report.schema import Report, TargetReport
 
 
 def check_report(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from levit_edge.gates.gate import BASES, Count, Figures, Gate, at_least, at_most, not_applicable, undecided
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 
 def _gate(name: str, limit_name: str, compare: Callable[[str, float, float], GateResult], text: str) -> Gate:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from levit_edge.gates.gate import BASES, RANDOM_WEIGHTS, Figures, Gate, Percent, not_applicable, undecided
 from levit_edge.gates.sampled import judge_share
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 NAME = "device_agreement_pct"
 

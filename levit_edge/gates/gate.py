@@ -10,7 +10,8 @@ from pydantic import Field
 
 from levit_edge.metrics.accuracy import Accuracy
 from levit_edge.metrics.program_match import ProgramMatch
-from levit_edge.report.schema import Delegation, DeviceFigures, GateResult, Latency
+from levit_edge.report.gate_result import GateResult
+from levit_edge.report.schema import Delegation, DeviceFigures, Latency
 
 BASES = ("int8", "w8a16", "fp16", "fp32")  # the built-in recipes, for which every gate has a default limit
 

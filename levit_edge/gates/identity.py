@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.policy import IDENTITIES, IdentityName
-from levit_edge.report.schema import GateResult, Report, TargetReport
+from levit_edge.report.schema import Report, TargetReport
 
 UNKNOWN = "unknown"
 NONE = "none"
@@ -25,7 +26,8 @@ def compare_identities(
         outcome, note = "passed", ""
         if found != earlier or UNKNOWN in (found, earlier):
             outcome = "not applicable" if name in accepted else "failed"
-            note = "differs, as accepted" if name in accepted else f"another {name}; {_advice(name)}"
+            difference = "not recorded" if UNKNOWN in (found, earlier) else f"another {name}"
+            note = f"{difference}, as accepted" if name in accepted else f"{difference}; {_advice(name)}"
         yield GateResult.model_validate(
             {"name": f"baseline_{name}", "outcome": outcome, "value": found, "limit": earlier, "note": note}
         )

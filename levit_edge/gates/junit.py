@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from levit_edge.report.figures import gate_line
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.policy import UndecidedPolicy
-from levit_edge.report.schema import GateResult
 
 
 def to_junit(results: Mapping[str, Sequence[GateResult]], undecided: UndecidedPolicy = "fail") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from levit_edge.gates.gate import BASES, Figures, Gate, Sha256, Versions, undecided
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 
 def equal(name: str, value: str, limit: str, note: str) -> GateResult:

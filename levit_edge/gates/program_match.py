@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from levit_edge.gates.gate import BASES, Count, Figures, Gate, at_most, undecided
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 NAME = "program_departures"
 

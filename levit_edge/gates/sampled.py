@@ -10,7 +10,8 @@ from levit_edge.gates.intervals import (
     paired_drop,
     share,
 )
-from levit_edge.report.schema import GateResult, Latency, Outcome
+from levit_edge.report.gate_result import GateResult, Outcome
+from levit_edge.report.schema import Latency
 
 
 def judge_drop(name: str, lost: int, gained: int, n: int, limit_pp: float, source: str) -> GateResult:

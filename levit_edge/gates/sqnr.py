@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from levit_edge.gates.gate import BASES, RANDOM_WEIGHTS, Figures, Gate, Positive, at_least, not_applicable, undecided
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 NAME = "sqnr_db"
 

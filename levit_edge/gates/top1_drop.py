@@ -12,7 +12,7 @@ from levit_edge.gates.gate import RANDOM_WEIGHTS, Figures, Gate, Percent, not_ap
 from levit_edge.gates.intervals import share
 from levit_edge.gates.sampled import judge_drop
 from levit_edge.metrics.accuracy import Accuracy
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 
 NAME = "top1_drop_pp"
 

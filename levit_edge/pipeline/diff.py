@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from levit_edge.bundle.files import write_text
+from levit_edge.bundle.files import check_folder_of, write_text
 from levit_edge.bundle.manifest import PROGRAM_NAME, Bundle
-from levit_edge.errors import InputError
 from levit_edge.pipeline.bundles import open_verified
 from levit_edge.pipeline.diff_sides import Side, open_sides
 from levit_edge.pipeline.options import DiffOptions
@@ -36,9 +35,7 @@ def diff(options: DiffOptions, progress: Progress = QUIET) -> BuildDifference:
     for a page whose folder does not exist, a path that is no report, output folder or bundle, a bundle that is not as
     it was built or that the report beside it does not describe, and bundles of different targets.
     """
-    page = options.markdown
-    if page is not None and not page.absolute().parent.is_dir():
-        raise InputError(f"{page}: {page.absolute().parent} is not a folder; name a file in a folder that exists")
+    check_folder_of(options.markdown)
     before, after = open_sides(options.before, options.after)
     shared = [name for name in before.targets if name in after.targets]
     bundles, changes = [], report_changes(before.facts, after.facts)
@@ -62,8 +59,8 @@ def diff(options: DiffOptions, progress: Progress = QUIET) -> BuildDifference:
         targets_after=only[1],
         bundles=tuple(bundle for bundle in bundles if bundle.differs or bundle.notes),
     )
-    if page is not None:
-        write_text(page, render_markdown(difference))
+    if options.markdown is not None:
+        write_text(options.markdown, render_markdown(difference))
     return difference
 
 

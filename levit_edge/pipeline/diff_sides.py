@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from levit_edge.bundle.files import MANIFEST_NAME, size_bytes
-from levit_edge.bundle.manifest import Bundle, CalibrationInfo, open_bundle
+from levit_edge.bundle.manifest import Bundle, CalibrationInfo, ModelInfo, open_bundle
 from levit_edge.bundle.publish import settle
 from levit_edge.errors import InputError
 from levit_edge.pipeline.bundles import open_verified
@@ -18,13 +18,9 @@ from levit_edge.wording import listed
 REPORT_NAME = "report.json"
 
 
-class BundleModel(Record):
+class BundleModel(ModelInfo):
     """What a manifest says of the checkpoint, by the names of a report."""
 
-    variant: str
-    source: str
-    sha256: str
-    parameters: int
     image_size: int
     num_labels: int
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from levit_edge.bundle.files import write_text
+from levit_edge.bundle.files import check_folder_of, write_text
 from levit_edge.errors import InputError
 from levit_edge.gates.check_report import check_report
 from levit_edge.gates.gates_file import GatesFile, read_gates
@@ -23,9 +23,11 @@ def gate(options: GateOptions, progress: Progress = QUIET) -> GateCheck:
 
     With ``options.init`` nothing is checked: a gates file with the limits that hold for the report is written there.
     Raises InputError for a file that cannot be read, an unknown target, recipe or identity, and a gates file that is
-    there already.
+    there already or whose folder does not exist.
     """
     del progress  # it takes no time
+    for path in (options.junit, options.markdown, options.init):
+        check_folder_of(path)
     file = read_gates(options.gates, TARGETS, options.undecided, _identities(options.accept_difference))
     earlier = None if options.baseline is None else load_report(options.baseline)
     report = load_report(options.report)

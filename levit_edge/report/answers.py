@@ -11,8 +11,9 @@ from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
+from levit_edge.report.gate_result import GateResult, Verdict, acceptable, verdict
 from levit_edge.report.policy import UndecidedPolicy
-from levit_edge.report.schema import EvaluationSet, GateResult, Latency, Verdict, acceptable, verdict
+from levit_edge.report.schema import EvaluationSet, Latency
 
 Precision = Literal["int8", "float", "move"]
 Placement = Literal["delegate", "runtime", "fallback"]

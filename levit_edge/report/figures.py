@@ -14,11 +14,11 @@ from levit_edge.metrics.agreement import Agreement
 from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.report.answers import Inspection
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.schema import (
     Delegation,
     DeviceFigures,
     EvaluationSet,
-    GateResult,
     Latency,
     Milliseconds,
     Model,
@@ -30,6 +30,7 @@ NOT_RUN = "not run"
 NO_LABELS = "no labels"
 _LONGEST_TEXT = 40
 IDENTICAL = "identical"
+VERDICT = "verdict"
 ABSENT = "-"
 
 Part = TypeVar("Part")
@@ -176,7 +177,7 @@ FIGURES: tuple[Figure, ...] = (
     *_on_devices(LATENCY, lambda device: device.latency),
     *_on_devices(INSTRUCTIONS, lambda device: device.instructions),
     *_here(DELEGATION, lambda target: target.delegation),
-    Figure("verdict", lambda target, _: verdict_text(target)),
+    Figure(VERDICT, lambda target, _: verdict_text(target)),
 )
 
 READING_ORDER = (

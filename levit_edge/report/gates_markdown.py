@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from levit_edge.report.answers import GateCheck
-from levit_edge.report.figures import GATE_COLUMNS, figure_table, gate_row
+from levit_edge.report.figures import GATE_COLUMNS, VERDICT, figure_table, gate_row
 from levit_edge.report.markdown import environment
 from levit_edge.report.schema import Report
 
 
 def gates_markdown(check: GateCheck, report: Report, baseline: Report | None) -> str:
     """The text: failed and undecided gates at the top, and each figure before and after where there is a baseline."""
-    results = {name: [gate for gate in gates if gate.outcome != "passed"] for name, gates in check.targets.items()}
+    stops = ("failed", "undecided")
+    results = {name: [gate for gate in gates if gate.outcome in stops] for name, gates in check.targets.items()}
     return (
         environment()
         .get_template("gates.md.j2")
@@ -27,7 +28,8 @@ def gates_markdown(check: GateCheck, report: Report, baseline: Report | None) ->
 
 def _before_and_after(report: Report, baseline: Report | None) -> dict[str, list[tuple[str, ...]]]:
     """Rows (figure, now) or (figure, before, now) of each target."""
-    now, names = figure_table(report), list(report.targets)
+    # The verdict in a report is that of the limits of its build.
+    now, names = [row for row in figure_table(report) if row[0] != VERDICT], list(report.targets)
     before = {} if baseline is None else {row[0]: row[1:] for row in figure_table(baseline)}
     tables: dict[str, list[tuple[str, ...]]] = {}
     for index, name in enumerate(names):

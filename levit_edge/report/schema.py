@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,12 +18,10 @@ from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import LatencyStats, Speedup
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
+from levit_edge.report.gate_result import GateResult, Verdict, acceptable, verdict
 from levit_edge.report.policy import UndecidedPolicy
 
 SCHEMA_VERSION: Literal[1] = 1
-
-Outcome = Literal["passed", "failed", "undecided", "not applicable"]
-Verdict = Literal["passed", "failed", "undecided", "not measured"]
 
 
 class Host(Record):
@@ -150,43 +147,6 @@ class Delegation(Record):
         return dict(sorted(operators.items()))
 
 
-class GateResult(Record):
-    """One check of one figure.
-
-    ``outcome`` is ``passed`` where the evidence shows that the limit is kept, ``failed`` where it shows that it is not,
-    ``undecided`` where it shows neither or was not measured, and ``not applicable`` where the figure cannot exist here.
-    ``limit`` is the one that was asked for, whatever the evidence. ``low`` and ``high`` bound the true value, each with
-    95 % confidence; None for what is counted and not sampled. ``images`` is how many would decide, at the rates seen.
-    ``device`` names the device that the figure is from, None for this host.
-    ``note`` says in words what the outcome rests on.
-    """
-
-    name: str
-    outcome: Outcome
-    value: float | str | None
-    limit: float | str | None
-    low: float | None = None
-    high: float | None = None
-    images: int | None = Field(default=None, ge=1)
-    device: str | None = None
-    note: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _earlier_versions(cls, values: Any) -> Any:
-        """Reports of earlier versions have ``passed`` (true, false, or null where nothing was measured) instead."""
-        if isinstance(values, dict) and "outcome" not in values and "passed" in values:
-            outcomes = {True: "passed", False: "failed", None: "undecided"}
-            return {**values, "outcome": outcomes.get(values["passed"], values["passed"])}
-        return values
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def passed(self) -> bool | None:
-        """True and False for a decided gate, None for one that is not, or that does not apply."""
-        return {"passed": True, "failed": False}.get(self.outcome)
-
-
 class TargetReport(Record):
     """One bundle. ``size_ratio`` is model file / float reference file; figures that were not measured are None.
 
@@ -287,23 +247,6 @@ class Report(Record):
     def to_json(self) -> str:
         """The text of ``report.json``: the same report always gives the same bytes."""
         return json_text(self.model_dump(mode="json"))
-
-
-def verdict(gates: Iterable[GateResult]) -> Verdict:
-    """The worst outcome: ``failed``, else ``undecided``, else ``passed``; ``not measured`` where no gate applies."""
-    outcomes = {gate.outcome for gate in gates}
-    worst: tuple[Verdict, ...] = ("failed", "undecided", "passed")
-    return next((outcome for outcome in worst if outcome in outcomes), "not measured")
-
-
-def acceptable(gates: Iterable[GateResult], undecided: UndecidedPolicy) -> bool:
-    """Whether a release may go on: a gate passed, none failed and, unless ``undecided`` is ``warn``, none is undecided.
-
-    Where no gate passed, nothing was shown.
-    """
-    outcomes = {gate.outcome for gate in gates}
-    stopping = {"failed"} if undecided == "warn" else {"failed", "undecided"}
-    return "passed" in outcomes and not outcomes & stopping
 
 
 def load_report(path: Path) -> Report:

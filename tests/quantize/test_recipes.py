@@ -35,7 +35,10 @@ def test_every_recipe_has_limits_on_every_target_that_takes_it() -> None:
     for recipe in RECIPES.values():
         for row in TARGETS.values():
             if row.float16 or not recipe.needs_float16:
-                assert limits_for(recipe.base, row.limits)["max_size_ratio"] is not None, (recipe.name, row.name)
+                assert limits_for(row.name, recipe.base, row.limits).bundle["max_size_ratio"] is not None, (
+                    recipe.name,
+                    row.name,
+                )
 
 
 def test_settings_are_json_and_complete() -> None:

@@ -18,9 +18,10 @@ from levit_edge import __version__
 from levit_edge.cli import run
 from levit_edge.cli.gate import show
 from levit_edge.gates.gate import at_most
+from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.pipeline.gate import gate
 from levit_edge.pipeline.options import GateOptions
-from levit_edge.report.schema import Report
+from levit_edge.report.schema import Delegation, Report
 from tests.levit_edge.cli.commands import ROOT, Captured, one_line, shell
 from tests.levit_edge.report import reports
 
@@ -125,6 +126,62 @@ def test_gate_compares_with_a_baseline_and_writes_junit_and_markdown(
         "| figure | before | after |" in text
         and "| size, float to built | 31.00 to 7.00 MB | 31.00 to 8.80 MB |" in text
     )
+
+
+DELEGATION = Delegation(delegates=1, int8_ops=98, float_ops=11, fallback_ops=0, operators={"Conv int8 delegate": 6})
+EARLIER: dict[str, Any] = {"delegation": DELEGATION, "devices": reports.counted(reports.instructions()).devices}
+KINDS = ("failure", "error")
+SLOWER = reports.counted(reports.instructions(built=70_000_000)).devices
+SPLIT = DELEGATION.model_copy(update={"delegates": 3, "fallback_ops": 2})
+UNFUSED = DELEGATION.model_copy(update={"operators": {"Conv float delegate": 1, "Conv int8 delegate": 5}})
+
+
+@pytest.mark.parametrize(
+    ("target", "parts", "tripped"),
+    [
+        # The scales of one block times four: wrong answers, and nothing else.
+        (
+            {"accuracy": reports.answers(since=(60, 0))},
+            {},
+            {"top1_drop_pp", "agreement_pct", "baseline_top1_drop_pp", "baseline_agreement_drop_pp"},
+        ),
+        ({}, {"calibration": {"sha256": "11" * 32}}, {"baseline_calibration"}),
+        ({"devices": SLOWER, "delegation": UNFUSED}, {}, {"baseline_device_instructions", "baseline_operator_changes"}),
+        ({"size_bytes": 9_200_000, "size_ratio": 9.2 / 31}, {}, {"size_ratio", "baseline_size_bytes"}),
+        ({"delegation": SPLIT}, {}, {"baseline_delegates", "baseline_fallback_ops"}),
+        ({}, {"evaluation": {"sha256": "11" * 32}}, {"baseline_evaluation"}),
+        (
+            {"program_match": ProgramMatch(constants=300, layers=93, departures=("head: its bias",))},
+            {},
+            {"program_departures"},
+        ),
+    ],
+)
+def test_each_change_trips_its_own_gates_in_every_output(
+    target: dict[str, Any], parts: dict[str, dict[str, Any]], tripped: set[str], tmp_path: Path, capfd: Captured
+) -> None:
+    limits = tmp_path / "gates.toml"
+    limits.write_text('schema_version = 1\n[limits]\nmin_device_agreement_pct = "off"\nmax_size_ratio = 0.29\n')
+    before, now = _report(**EARLIER), _report(**EARLIER | target)
+    now = now.model_copy(update={name: getattr(now, name).model_copy(update=part) for name, part in parts.items()})
+    junit, markdown = tmp_path / "gates.xml", tmp_path / "gates.md"
+    words = ["gate", str(_write(tmp_path / "now.json", now)), "--gates", str(limits), "--json"]
+    words += ["--baseline", str(_write(tmp_path / "before.json", before)), "--junit", str(junit)]
+    assert run([*words, "--markdown", str(markdown)]) == 1
+    outcomes = _outcomes(capfd.readouterr().out)
+    assert {name for name, outcome in outcomes.items() if outcome in ("failed", "undecided")} == tripped
+    cases = [
+        c for c in ET.parse(junit).iter("testcase") if c.find("failure") is not None or c.find("error") is not None
+    ]
+    assert {case.attrib["name"].split()[0] for case in cases} == tripped
+    top = markdown.read_text(encoding="utf-8").partition("<details>")[0]
+    assert {name for name in outcomes if f"| {name} |" in top} == tripped
+
+
+def test_a_file_in_a_folder_that_does_not_exist_is_one_line(report_file: Path, tmp_path: Path, capfd: Captured) -> None:
+    for option in ("--junit", "--markdown", "--init"):
+        assert run(["gate", str(report_file), option, str(tmp_path / "absent" / "file")]) == 2
+        assert "name a file in a folder that exists" in one_line(capfd.readouterr().err)
 
 
 def test_another_model_as_baseline_is_never_exit_code_0(report_file: Path, tmp_path: Path, capfd: Captured) -> None:

@@ -13,8 +13,9 @@ from levit_edge.gates.check_report import figures_of
 from levit_edge.gates.gates_file import GatesFile, Regression
 from levit_edge.gates.junit import to_junit
 from levit_edge.gates.resolve_limits import Limits
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.policy import IDENTITIES
-from levit_edge.report.schema import Delegation, GateResult, Report
+from levit_edge.report.schema import Delegation, Report
 from tests.levit_edge.report import reports
 
 OPERATORS = {"Conv int8 runtime": 6, "Softmax float runtime": 11}

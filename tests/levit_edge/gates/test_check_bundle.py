@@ -13,7 +13,7 @@ from levit_edge.gates.gate import Figures
 from levit_edge.gates.gates_file import Table
 from levit_edge.gates.resolve_limits import Limits, default_limits
 from levit_edge.metrics.program_match import ProgramMatch
-from levit_edge.report.schema import GateResult
+from levit_edge.report.gate_result import GateResult
 from tests.levit_edge.report import reports
 
 LIMITS = default_limits("int8", {"int8": {"max_size_ratio": 0.29}})

@@ -16,8 +16,8 @@ from levit_edge.gates.initial_file import initial_file
 from levit_edge.gates.junit import to_junit
 from levit_edge.gates.registry import GATES
 from levit_edge.gates.resolve_limits import Limits, default_limits, limits_for
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.markdown import render_markdown
-from levit_edge.report.schema import GateResult
 from tests.levit_edge.report import reports
 
 

@@ -184,13 +184,16 @@ def test_another_seed_gives_another_calibration(built: Built, tmp_path: Path) ->
 
 
 def test_a_float_build_of_a_fused_module_is_its_own_reference(built: Built, tmp_path: Path) -> None:
-    report = build(built.options(tmp_path, model=micro().model, calibration=built.images))
+    other = draw(tmp_path / "other", seed=9)
+    options = built.options(tmp_path / "dist", model=micro().model, calibration=built.images, eval_data=other)
+    report = build(options)
     entry = report.targets["onnx"]
     assert (entry.recipe, entry.size_ratio) == ("fp32", 1.0)
     assert entry.accuracy is not None and entry.accuracy.agreement_pct == 100
     assert entry.delegation is not None and entry.delegation.int8_ops == 0
-    assert open_bundle(tmp_path / "onnx").manifest.calibration is None
-    _check_micro(report, tmp_path)
+    assert entry.accuracy.n == len(CLASSES) * PER_CLASS  # a data set for evaluation is used whole
+    assert open_bundle(tmp_path / "dist" / "onnx").manifest.calibration is None
+    _check_micro(report, tmp_path / "dist")
 
 
 def test_a_transformers_model_is_built_and_a_limit_caps_what_is_evaluated(built: Built, tmp_path: Path) -> None:
@@ -238,13 +241,7 @@ def test_a_checkpoint_of_the_authors_and_unlabelled_images_give_agreement_but_no
     assert report.verdict == "undecided" and not report.passed
 
 
-def test_a_data_set_for_evaluation_is_used_whole(built: Built, tmp_path: Path) -> None:
-    other = draw(tmp_path / "other", seed=9)
-    report = build(built.options(tmp_path / "dist", calibration=built.images, eval_data=other))
-    accuracy = report.targets["onnx"].accuracy
-    assert accuracy is not None and accuracy.n == len(CLASSES) * PER_CLASS
-
-
+@pytest.mark.slow
 def test_bad_images_are_left_out_and_listed_when_asked(built: Built, tmp_path: Path) -> None:
     images = tmp_path / "images"
     shutil.copytree(built.images, images)

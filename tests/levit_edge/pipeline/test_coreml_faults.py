@@ -55,7 +55,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         "float tensor [3] of the program is not in the file",
     ),
 }
-QUICK = ("a late zero point",)  # every one is a whole build
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, model_file: str, fault: Fault) -> None:
@@ -70,9 +69,8 @@ def _plant(monkeypatch: pytest.MonkeyPatch, model_file: str, fault: Fault) -> No
     change_backend(monkeypatch, "coreml", lower=faulty)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAULTS]
-)
+@pytest.mark.slow  # every one is a whole build
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_the_int8_package_stops_the_build(
     name: str, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

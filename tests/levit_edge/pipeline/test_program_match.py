@@ -52,7 +52,7 @@ def test_a_fault_that_came_into_a_bundle_later_is_named(built: Built, tmp_path: 
     assert found is not None and found.departures[0].startswith("blocks.0.q: int8 tensor [32, 32] in the file differs")
 
 
-@pytest.mark.parametrize("file", ["model.onnx", "model.fp32.onnx"])
+@pytest.mark.parametrize("file", [pytest.param("model.onnx", marks=pytest.mark.slow), "model.fp32.onnx"])
 def test_a_fault_in_either_file_stops_the_build(
     file: str, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

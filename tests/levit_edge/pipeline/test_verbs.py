@@ -28,7 +28,7 @@ def test_evaluate_compares_a_bundle_with_its_reference(name: str, built: Built) 
     assert (found.target, accuracy.n, accuracy.n_labelled) == (name, ALL_IMAGES, ALL_IMAGES)
     assert accuracy.executed is (name != "coreml")
     assert accuracy.sqnr_db is not None and accuracy.sqnr_db > 20
-    assert {gate.name for gate in found.gates} == {"top1_drop_pp", "agreement_pct"}
+    assert {gate.name for gate in found.gates} == {"top1_drop_pp", "agreement_pct", "program_departures"}
 
 
 def test_evaluate_takes_a_limit_and_needs_images(built: Built) -> None:

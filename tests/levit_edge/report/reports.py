@@ -12,12 +12,12 @@ from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.outcomes import Outcomes
 from levit_edge.metrics.program_match import ProgramMatch
+from levit_edge.report.gate_result import GateResult
 from levit_edge.report.schema import (
     Calibration,
     Delegation,
     DeviceFigures,
     EvaluationSet,
-    GateResult,
     Host,
     Latency,
     Milliseconds,

@@ -10,15 +10,8 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.metrics.latency import LatencyStats, Speedup
-from levit_edge.report.schema import (
-    Delegation,
-    EvaluationSet,
-    GateResult,
-    Latency,
-    Report,
-    TargetReport,
-    load_report,
-)
+from levit_edge.report.gate_result import GateResult
+from levit_edge.report.schema import Delegation, EvaluationSet, Latency, Report, TargetReport, load_report
 from tests.levit_edge.report import reports
 from tests.levit_edge.report.reports import FAILED, OUTSIDE, PASSED, UNDECIDED, UNMEASURED
 

@@ -117,7 +117,7 @@ def test_elsewhere_the_reference_is_what_is_loaded(written: Written) -> None:
     assert isinstance(mlprogram.load(written("coreml", "fp32"), 1), ReferenceRunner)
 
 
-@pytest.mark.parametrize("recipe", ["int8", "fp32"])
+@pytest.mark.parametrize("recipe", [pytest.param("int8", marks=pytest.mark.slow), "fp32"])
 def test_converting_twice_gives_the_same_bytes(recipe: str, written: Written, tmp_path: Path) -> None:
     expected = sha256_path(written("coreml", recipe))
     path = tmp_path / "model.mlpackage"

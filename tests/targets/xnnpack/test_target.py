@@ -63,6 +63,7 @@ def test_int8_from_disk_is_the_quantized_program(written: Written) -> None:
     assert size_bytes(written("executorch", "int8")) < size_bytes(written("executorch", "fp32"))
 
 
+@pytest.mark.slow
 def test_lowering_twice_gives_the_same_bytes(written: Written, tmp_path: Path) -> None:
     xnnpack.lower(quantized("executorch", "fp32"), tmp_path / "again.pte", False)
     assert sha256_file(tmp_path / "again.pte") == sha256_file(written("executorch", "fp32"))

@@ -72,6 +72,7 @@ def test_rounding_the_constants_leaves_the_program_as_it_was() -> None:
     assert np.array_equal(run(quantized("coreml"), micro().images), before)
 
 
+@pytest.mark.slow
 def test_a_zero_point_that_is_one_off_shows_against_the_stored_constants(package: Path, tmp_path: Path) -> None:
     hidden = []
     for index, output in enumerate(zero_points(package)[::3]):
