@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from torch import Tensor, nn
 
 from levit_edge.families.labels import numbered_labels
-from levit_edge.families.levit.config import LevitConfig
+from levit_edge.families.levit.config import VARIANTS, LevitConfig
 from tests.places import CHECKPOINTS
 
 transformers.utils.logging.disable_progress_bar()
 
 DATA = CHECKPOINTS
 HF_CLASSES = ("LevitModel", "LevitForImageClassification", "LevitForImageClassificationWithTeacher")  # 0, 1, 2 heads
+# Every variant with both heads and the smallest with each number of heads at once, the others when there is more time.
+VARIANTS_AND_HEADS = [
+    pytest.param(variant, heads, marks=() if heads == 2 or variant == "levit-128S" else pytest.mark.slow)
+    for variant in VARIANTS
+    for heads in range(len(HF_CLASSES))
+]
 ODD_CONFIGS: dict[str, dict[str, Any]] = {
     "192 pixels": {"image_size": 192},
     "odd grid": {"image_size": 112},  # 7, 4, 2

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from levit_edge.families.labels import numbered_labels
-from levit_edge.families.levit.config import SUBSAMPLE_STRIDE, VARIANTS, LevitConfig, variant_config
+from levit_edge.families.levit.config import SUBSAMPLE_STRIDE, LevitConfig, variant_config
 from levit_edge.families.levit.fuse import FusedAttention, FusedLevit, FusedMlp, fuse, merge_heads, split_heads
 from levit_edge.families.levit.model import AttentionCore, Levit, SubsampleAttention, random_model
 from levit_edge.families.load import from_module
-from tests.levit_edge.families.levit.levits import ODD_CONFIGS, hf_model, image, tiny_config
+from tests.levit_edge.families.levit.levits import ODD_CONFIGS, VARIANTS_AND_HEADS, hf_model, image, tiny_config
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
 ONE_STAGE: dict[str, Any] = dict.fromkeys(("key_dim", "mlp_ratio", "attention_ratio"), (2,))
@@ -60,8 +60,7 @@ def exported(small: FusedLevit) -> torch.export.ExportedProgram:
     return torch.export.export(small, (image(small.config),))
 
 
-@pytest.mark.parametrize("heads", [0, 1, 2])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "heads"), VARIANTS_AND_HEADS)
 def test_every_variant_keeps_its_function(variant: str, heads: int) -> None:
     config = variant_config(variant, numbered_labels(1000))
     _check_fused(random_model(config, heads), image(config))

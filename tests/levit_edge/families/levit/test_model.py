@@ -18,7 +18,7 @@ from levit_edge.families.labels import numbered_labels
 from levit_edge.families.levit.config import VARIANTS, LevitConfig, variant_config
 from levit_edge.families.levit.model import Levit, LevitOutput, offset_index, random_model
 from levit_edge.families.load import load_checkpoint
-from tests.levit_edge.families.levit.levits import ODD_CONFIGS, hf_model, image, tiny_config
+from tests.levit_edge.families.levit.levits import ODD_CONFIGS, VARIANTS_AND_HEADS, hf_model, image, tiny_config
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -41,8 +41,7 @@ def _check_parity(theirs: Any, ours: Levit, pixels: Tensor) -> None:
         assert _difference(ours.to(dtype)(pixels.to(dtype)), theirs.to(dtype)(pixels.to(dtype))) <= tolerance
 
 
-@pytest.mark.parametrize("heads", [0, 1, 2])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "heads"), VARIANTS_AND_HEADS)
 def test_parity_with_transformers(variant: str, heads: int, tmp_path: Path) -> None:
     config = replace(variant_config(variant, numbered_labels(1000)), drop_path_rate=0)
     theirs = hf_model(config, heads, seed=heads)
