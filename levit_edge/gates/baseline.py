@@ -70,7 +70,9 @@ def _compare_accuracy(
     agrees, agreed = now.outcomes.flags().agrees, before.outcomes.flags().agrees
     lost, gained = int(np.sum(agreed & ~agrees)), int(np.sum(agrees & ~agreed))
     yield judge_drop(agreement, lost, gained, now.n, slack.agreement_pp, before.source)
-    if before.sqnr_db is not None and now.sqnr_db is not None:
+    if before.sqnr_db is not None and now.sqnr_db is None:
+        yield undecided("baseline_sqnr_db", before.sqnr_db - slack.sqnr_db, "this report has no finite SQNR")
+    elif before.sqnr_db is not None and now.sqnr_db is not None:
         yield at_least("baseline_sqnr_db", now.sqnr_db, before.sqnr_db - slack.sqnr_db, before.source)
 
 
@@ -110,7 +112,7 @@ def _compare_instructions(
         limit = earlier.instructions.instructions * (1 + slack.instructions_pct / 100)
         found = now.devices[device].instructions if device in now.devices else None
         if found is None:
-            missing = not_applicable if other_devices else undecided
+            missing = not_applicable if other_devices and device not in now.devices else undecided
             result = missing(name, limit, f"this report has no instructions from {device}")
         else:
             same = found.runtime == earlier.instructions.runtime

@@ -25,7 +25,7 @@ DEVICE_INSTRUCTIONS = Gate(
     bounds=Positive,
     help="million instructions of one inference on a device that counts",
     defaults=dict.fromkeys(BASES),
-    figure="devices",
+    figure="instructions",
     check=check,
     per_device=True,
 )

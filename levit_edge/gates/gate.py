@@ -16,14 +16,13 @@ from levit_edge.report.schema import Delegation, DeviceFigures, Latency
 BASES = ("int8", "w8a16", "fp16", "fp32")  # the built-in recipes, for which every gate has a default limit
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Versions = Annotated[dict[str, str], Field(min_length=1)]
 
 Limit = float | int | str | dict[str, str]
-Measurement = Literal["accuracy", "devices", "size", "latency", "contents", "program match", "identity"]
+Measurement = Literal["accuracy", "devices", "instructions", "size", "latency", "contents", "program match", "identity"]
 EVERYTHING: frozenset[Measurement] = frozenset(get_args(Measurement))
 
 RANDOM_WEIGHTS = "the weights are random: any rounding changes such answers"

@@ -70,7 +70,7 @@ class _Strict(Record):
 
 
 class Regression(_Strict):
-    """How much worse than the baseline a figure may be, and which differences of identity are meant.
+    """How much worse than the baseline a figure may be, and which differences of identity are intended.
 
     The two accuracies are compared on the same images, answer by answer: the tolerance is kept only where the interval
     of the loss says so. A speedup depends on the day, so its tolerance is wide; a kernel that falls back to float costs
@@ -105,9 +105,10 @@ class GatesFile(_Strict):
     targets: dict[str, TargetSettings] = Field(default_factory=dict)
 
     def regression_of(self, target: str) -> Regression:
-        """The tolerances of one target."""
+        """The tolerances of one target; it accepts what is accepted for all, and its own differences."""
         own = self.targets[target].regression if target in self.targets else Regression()
-        return self.regression.model_copy(update=_given(own))
+        accepted = tuple(dict.fromkeys((*self.regression.accept_difference, *own.accept_difference)))
+        return self.regression.model_copy(update={**_given(own), "accept_difference": accepted})
 
 
 def _given(settings: Record) -> dict[str, Any]:

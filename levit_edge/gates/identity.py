@@ -1,4 +1,7 @@
-"""What a report measured, and with what: two reports are compared only where this is the same, or meant to differ."""
+"""The identities of a report: model, images, recipe, host, versions and devices.
+
+Two reports are compared only where these are the same, or where the user says that a difference is intended.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ def _calibration(report: Report, target: TargetReport) -> str:
 
 def _recipe(report: Report, target: TargetReport) -> str:
     del report
-    return target.recipe
+    base = target.recipe_base or target.recipe
+    return target.recipe if base == target.recipe else f"{target.recipe} ({base})"
 
 
 def _host(report: Report, target: TargetReport) -> str:

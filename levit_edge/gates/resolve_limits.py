@@ -16,10 +16,14 @@ from levit_edge.gates.registry import GATES
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one bundle; ``devices`` has those that differ on a device, by its name."""
+    """The limits of one bundle; ``devices`` has those that differ on a device, by its name.
+
+    ``own`` names the devices that have limits for this target alone.
+    """
 
     bundle: Table
     devices: Mapping[str, Table] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
     def of(self, gate: Gate, device: str | None = None) -> Limit | None:
         """The limit of ``gate``, on ``device`` where it is one of a device; None where the gate is off."""
@@ -46,4 +50,4 @@ def limits_for(target: str, recipe: str, of_target: Mapping[str, Table], file: G
     bundle = {**default_limits(recipe, of_target), **settings.limits, **own.limits}
     names = dict.fromkeys((*settings.devices, *own.devices))
     devices = {name: {**settings.devices.get(name, {}), **own.devices.get(name, {})} for name in names}
-    return Limits(bundle, devices)
+    return Limits(bundle, devices, frozenset(own.devices))

@@ -13,6 +13,8 @@ from levit_edge.gates.intervals import (
 from levit_edge.report.gate_result import GateResult, Outcome
 from levit_edge.report.schema import Latency
 
+FEWEST_ROUNDS = 10
+
 
 def judge_drop(name: str, lost: int, gained: int, n: int, limit_pp: float, source: str) -> GateResult:
     """A paired non-inferiority test: may the answers that changed cost more than ``limit_pp`` percentage points?"""
@@ -56,14 +58,21 @@ def judge_share(name: str, agreed_pct: float, n: int, least_pct: float, source: 
 
 
 def judge_speedup(name: str, latency: Latency, least: float) -> GateResult:
-    """The interval of the paired ratio against ``least``: is the built model that many times faster?"""
+    """The interval of the paired ratio against ``least``: is the built model that many times faster?
+
+    Fewer than FEWEST_ROUNDS give no interval to rely on: a bootstrap of one round has no width at all.
+    """
     outcome: Outcome = "undecided"
-    if latency.speedup_low >= least:
+    if latency.runs < FEWEST_ROUNDS:
+        pass
+    elif latency.speedup_low >= least:
         outcome = "passed"
     elif latency.speedup_high < least:
         outcome = "failed"
     note = f"{latency.source}, {latency.runs} rounds"
-    if outcome == "undecided":
+    if latency.runs < FEWEST_ROUNDS:
+        note += f"; at least {FEWEST_ROUNDS} --runs give an interval"
+    elif outcome == "undecided":
         note += "; the interval holds the limit: more --runs, or a quieter machine, narrow it"
     return GateResult(
         name=name,

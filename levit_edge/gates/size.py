@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levit_edge.gates.gate import BASES, Figures, Gate, Ratio, at_most, undecided
+from levit_edge.gates.gate import BASES, Figures, Gate, Positive, at_most, undecided
 from levit_edge.report.gate_result import GateResult
 
 UNKNOWN = "the size was not measured"
@@ -31,7 +31,7 @@ def _check_bytes(figures: Figures, limit: float) -> Iterator[GateResult]:
 SIZE_RATIO = Gate(
     name="size_ratio",
     limit="max_size_ratio",
-    bounds=Ratio,
+    bounds=Positive,
     help="bytes of the model file over bytes of its float reference",
     defaults=dict.fromkeys(BASES),
     figure="size",
@@ -40,7 +40,7 @@ SIZE_RATIO = Gate(
 SIZE_BYTES = Gate(
     name="size_bytes",
     limit="max_size_bytes",
-    bounds=Ratio,
+    bounds=Positive,
     help="bytes of the model file",
     defaults=dict.fromkeys(BASES),
     figure="size",

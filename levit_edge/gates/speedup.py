@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levit_edge.gates.gate import Figures, Gate, Ratio, not_applicable, undecided
+from levit_edge.gates.gate import Figures, Gate, Positive, not_applicable, undecided
 from levit_edge.gates.sampled import judge_speedup
 from levit_edge.report.gate_result import GateResult
 
@@ -27,7 +27,7 @@ def check(figures: Figures, limit: float) -> Iterator[GateResult]:
 SPEEDUP = Gate(
     name=NAME,
     limit="min_speedup",
-    bounds=Ratio,
+    bounds=Positive,
     help="time of the float reference over time of the built model, on this host",
     defaults={"int8": 1.0, "w8a16": None, "fp16": None, "fp32": None},
     figure="latency",

@@ -39,8 +39,8 @@ def check(figures: Figures, limit: float) -> Iterator[GateResult]:
 
 def guesses(accuracy: Accuracy, classes: int | None) -> bool:
     """True unless the float model's top-1 is above that of guessing with 95 % confidence (exact binomial test)."""
-    if accuracy.top1_fp32_pct is None or not classes or classes < 2:
-        return False
+    if accuracy.top1_fp32_pct is None or classes is None or classes < 2:
+        return True
     right = round(accuracy.top1_fp32_pct * accuracy.n_labelled / 100)
     return share(right, accuracy.n_labelled).low <= 100 / classes
 

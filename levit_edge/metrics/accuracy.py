@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from levit_edge.metrics.closeness import ClosenessMeter, best_class, finite_logits, margins
-from levit_edge.metrics.outcomes import Flags, Outcomes
+from levit_edge.metrics.outcomes import MAX_IMAGES, Flags, Outcomes
 from levit_edge.record import Record
 
 UNKNOWN_CLASS = -1
@@ -35,7 +35,7 @@ class Accuracy(Record):
 
     runtime: str
     executed: bool
-    n: int = Field(ge=1)
+    n: int = Field(ge=1, le=MAX_IMAGES)
     n_labelled: int = Field(default=0, ge=0)
     top1_fp32_pct: float | None = Percent
     top1_pct: float | None = Percent
@@ -65,6 +65,20 @@ class Accuracy(Record):
             stated = getattr(self, name)
             if stated is None or not math.isclose(stated, found, rel_tol=0, abs_tol=_ROUNDING):
                 raise ValueError(f"{name} is {stated}, but the outcomes of the images give {found:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_drop(self) -> Accuracy:
+        before, after, drop = self.top1_fp32_pct, self.top1_pct, self.top1_drop_pp
+        if before is None or after is None or drop is None or self.top1_lost is None or self.top1_gained is None:
+            return self
+        if self.top1_lost + self.top1_gained > self.n_labelled:
+            raise ValueError(
+                f"{self.top1_lost} lost and {self.top1_gained} gained answers are more than {self.n_labelled} images"
+            )
+        for found in (before - after, 100 * (self.top1_lost - self.top1_gained) / self.n_labelled):
+            if not math.isclose(drop, found, rel_tol=0, abs_tol=_ROUNDING):
+                raise ValueError(f"top1_drop_pp is {drop}, but the figures beside it give {found:g}")
         return self
 
     @property

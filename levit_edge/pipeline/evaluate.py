@@ -14,7 +14,7 @@ from levit_edge.demo import EVALUATION_FOLDER, demo_archive, is_demo
 from levit_edge.devices import LOCAL, Device, open_device
 from levit_edge.errors import InputError
 from levit_edge.gates.check_bundle import check
-from levit_edge.gates.gate import Figures, Measurement
+from levit_edge.gates.gate import Figures
 from levit_edge.gates.gates_file import read_gates
 from levit_edge.gates.resolve_limits import limits_for
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
@@ -112,15 +112,12 @@ def _measure(models: _Models, batches: Iterable[Batch]) -> tuple[Accuracy, Close
 
 
 def _figures(bundle: Bundle, device: Device, found: DeviceFigures, match: ProgramMatch | None) -> Figures:
-    """What the gates judge: the accuracy, and the match with the program where the bundle has one."""
-    asked: set[Measurement] = {"accuracy", "devices"}
-    if match is not None:
-        asked.add("program match")
+    """What the gates judge: the accuracy and the match with the program; sizes, times and counts were not asked for."""
     return Figures(
         accuracy=found.accuracy,
         devices={} if device.name == LOCAL else {device.name: found},
         program_match=match,
         classes=len(bundle.manifest.labels),
         random_weights=bundle.manifest.model.random_weights,
-        asked=frozenset(asked),
+        asked=frozenset({"accuracy", "devices", "program match"}),
     )

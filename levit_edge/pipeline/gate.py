@@ -35,7 +35,7 @@ def gate(options: GateOptions, progress: Progress = QUIET) -> GateCheck:
     if options.init is not None:
         if options.init.exists():
             raise InputError(f"{options.init} exists already; name another file for --init, or remove it")
-        write_text(options.init, initial_file(report, limits))
+        write_text(options.init, initial_file(report, limits, file))
         return GateCheck(report=str(options.report), targets={}, written=str(options.init))
     check = GateCheck(
         report=str(options.report),

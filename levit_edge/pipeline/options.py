@@ -71,7 +71,7 @@ _LIMIT = Option("Use at most N images.", metavar="N", minimum=1)
 _THREADS = Option("Threads of the latency measurement.", metavar="N", minimum=1, maximum=os.cpu_count() or 1)
 _GATES = Option("TOML file with limits that replace the default ones.", metavar="FILE")
 _UNDECIDED = Option(
-    "What a gate counts as that the data cannot decide: fail, or warn (default: what the gates file says, else fail).",
+    "Whether an undecided gate fails the run or only warns (default: what the gates file says, else fail).",
     metavar="fail|warn",
     type=str | None,
 )

@@ -24,8 +24,8 @@ from targets.target import Target
 class Plan:
     """What a build will do, checked before anything heavy is loaded.
 
-    ``limits`` are those of each target's gates, by its name, and ``undecided`` is what a gate counts as that the data
-    cannot decide. ``device`` runs the bundles besides this machine, None
+    ``limits`` are those of each target's gates, by its name; ``undecided`` says whether an undecided gate fails the
+    build. ``device`` runs the bundles besides this machine, None
     where nobody asked for one.
     """
 

@@ -11,7 +11,7 @@ from levit_edge.metrics.closeness import Closeness
 from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
-from levit_edge.report.gate_result import GateResult, Verdict, acceptable, verdict
+from levit_edge.report.gate_result import GateResult, Verdict, acceptable, overall, verdict
 from levit_edge.report.policy import UndecidedPolicy
 from levit_edge.report.schema import EvaluationSet, Latency
 
@@ -41,13 +41,13 @@ class Evaluation(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """That of all gates: see :func:`levit_edge.report.schema.verdict`."""
+        """That of all gates: see :func:`levit_edge.report.gate_result.verdict`."""
         return verdict(self.gates)
 
     @property
     def passed(self) -> bool:
-        """False when a gate failed, or was undecided where that counts as a failure."""
-        return acceptable(self.gates, self.undecided)
+        """False when a gate failed, or was undecided where that counts as a failure, or none passed."""
+        return acceptable([self.gates], self.undecided)
 
 
 class BenchRow(Record):
@@ -148,17 +148,14 @@ class GateCheck(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """That of all gates: see :func:`levit_edge.report.schema.verdict`."""
-        return verdict(self._results())
+        """That of all gates: see :func:`levit_edge.report.gate_result.verdict`."""
+        return overall(self.targets.values())
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
         """False when a gate failed, or was undecided where that counts as a failure, and where no gate passed."""
-        return acceptable(self._results(), self.undecided)
-
-    def _results(self) -> list[GateResult]:
-        return [result for results in self.targets.values() for result in results]
+        return acceptable(self.targets.values(), self.undecided)
 
 
 class AddedDevice(Record):

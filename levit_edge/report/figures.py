@@ -209,7 +209,12 @@ GATE_COLUMNS = ("gate", "value", "limit", "result", "note")
 
 def gate_row(gate: GateResult) -> tuple[str, str, str, str, str]:
     """The texts of one gate, below :data:`GATE_COLUMNS`."""
-    return gate.name, gate_value(gate), _number(gate.limit), gate.outcome, gate.note
+    return gate_name(gate), gate_value(gate), _number(gate.limit), gate.outcome, gate.note
+
+
+def gate_name(gate: GateResult) -> str:
+    """The name, with the device where the figure is from one."""
+    return gate.name if gate.device is None else f"{gate.name} {gate.device}"
 
 
 def gate_value(gate: GateResult) -> str:

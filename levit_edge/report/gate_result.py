@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, computed_field, model_validator
@@ -20,8 +20,8 @@ class GateResult(Record):
     ``outcome`` is ``passed`` where the evidence shows that the limit is kept, ``failed`` where it shows that it is not,
     ``undecided`` where it shows neither or was not measured, and ``not applicable`` where the figure cannot exist here.
     ``limit`` is the one that was asked for, whatever the evidence. ``low`` and ``high`` bound the true value, each with
-    95 % confidence; None for what is counted and not sampled. ``images`` is how many would decide, at the rates seen.
-    ``device`` names the device that the figure is from, None for this host.
+    at least 95 % confidence; None for what is counted and not sampled. ``images`` is how many would decide, at the
+    rates seen. ``device`` names the device that the figure is from, None for this host.
     ``note`` says in words what the outcome rests on.
     """
 
@@ -58,11 +58,23 @@ def verdict(gates: Iterable[GateResult]) -> Verdict:
     return next((outcome for outcome in worst if outcome in outcomes), "not measured")
 
 
-def acceptable(gates: Iterable[GateResult], undecided: UndecidedPolicy) -> bool:
-    """Whether a release may go on: a gate passed, none failed and, unless ``undecided`` is ``warn``, none is undecided.
+def overall(targets: Iterable[Iterable[GateResult]]) -> Verdict:
+    """The worst verdict of several targets, in the order failed, undecided, not measured, passed."""
+    verdicts = {verdict(gates) for gates in targets}
+    worst: tuple[Verdict, ...] = ("failed", "undecided", "not measured", "passed")
+    return next((outcome for outcome in worst if outcome in verdicts), "not measured")
 
-    Where no gate passed, nothing was shown.
+
+def shows(gates: Iterable[GateResult]) -> bool:
+    """True where a gate on a figure of the report itself passed; being like a baseline shows nothing alone."""
+    return any(gate.outcome == "passed" and not gate.name.startswith("baseline_") for gate in gates)
+
+
+def acceptable(targets: Iterable[Sequence[GateResult]], undecided: UndecidedPolicy) -> bool:
+    """Whether a release may go on: there is a target, and each of them shows something and has no gate that stops it.
+
+    A failed gate stops it, and an undecided one unless ``undecided`` is ``warn``.
     """
-    outcomes = {gate.outcome for gate in gates}
     stopping = {"failed"} if undecided == "warn" else {"failed", "undecided"}
-    return "passed" in outcomes and not outcomes & stopping
+    found = [shows(gates) and all(gate.outcome not in stopping for gate in gates) for gates in targets]
+    return bool(found) and all(found)

@@ -18,10 +18,11 @@ from levit_edge.metrics.instructions import Instructions
 from levit_edge.metrics.latency import LatencyStats, Speedup
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
-from levit_edge.report.gate_result import GateResult, Verdict, acceptable, verdict
+from levit_edge.report.gate_result import GateResult, Verdict, acceptable, overall, verdict
 from levit_edge.report.policy import UndecidedPolicy
 
 SCHEMA_VERSION: Literal[1] = 1
+MAX_BYTES = 2**63 - 1
 
 
 class Host(Record):
@@ -42,7 +43,7 @@ class Model(Record):
 
     variant: str
     source: str
-    sha256: str
+    sha256: Sha256
     image_size: int = Field(ge=1)
     num_labels: int = Field(ge=0)
     parameters: int = Field(ge=0)
@@ -55,7 +56,7 @@ class Calibration(Record):
     source: str
     samples: int = Field(ge=0)
     seed: int
-    sha256: str
+    sha256: Sha256
     skipped_images: tuple[str, ...] = ()
 
 
@@ -93,6 +94,12 @@ class Latency(Record):
     speedup: float = Field(gt=0)
     speedup_low: float = Field(gt=0)
     speedup_high: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Latency:
+        if not self.speedup_low <= self.speedup <= self.speedup_high:
+            raise ValueError(f"speedup is {self.speedup}, outside {self.speedup_low} to {self.speedup_high}")
+        return self
 
     @property
     def source(self) -> str:
@@ -159,8 +166,8 @@ class TargetReport(Record):
     model_file: str
     recipe: str
     recipe_base: str | None = None
-    size_bytes: int = Field(ge=1)
-    fp32_size_bytes: int = Field(ge=1)
+    size_bytes: int = Field(ge=1, le=MAX_BYTES)
+    fp32_size_bytes: int = Field(ge=1, le=MAX_BYTES)
     size_ratio: float = Field(gt=0)
     accuracy: Accuracy | None = None
     devices: dict[str, DeviceFigures] = Field(default_factory=dict)
@@ -201,7 +208,7 @@ class Report(Record):
 
     ``evaluation`` are the images that every target's ``accuracy`` was measured on; None where no image was evaluated,
     and in reports of earlier versions.
-    ``undecided`` is what was asked of gates that the images given could not decide.
+    ``undecided`` says whether an undecided gate fails the build.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -237,12 +244,12 @@ class Report(Record):
     @property
     def verdict(self) -> Verdict:
         """That of the gates of all targets."""
-        return verdict([gate for target in self.targets.values() for gate in target.gates])
+        return overall(target.gates for target in self.targets.values())
 
     @property
     def passed(self) -> bool:
-        """False when a gate of any target failed, or was undecided where that counts as a failure."""
-        return acceptable((gate for target in self.targets.values() for gate in target.gates), self.undecided)
+        """False when a gate of any target failed, or was undecided where that counts as a failure, or none passed."""
+        return acceptable((target.gates for target in self.targets.values()), self.undecided)
 
     def to_json(self) -> str:
         """The text of ``report.json``: the same report always gives the same bytes."""

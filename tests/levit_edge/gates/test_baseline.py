@@ -176,6 +176,23 @@ def test_instructions_may_grow_by_two_percent(now: Any, outcome: str, note: str)
     assert accepted["baseline_device_instructions"].outcome == outcome
 
 
+def test_a_device_that_ran_must_count_even_where_other_devices_are_accepted() -> None:
+    before = reports.everything_on_a_device()
+    now = reports.target(devices={reports.DEVICE: reports.on_device()})
+    results = _compared(_report(now), _report(before), accept_difference=("devices",))
+    assert results["baseline_device_instructions"].outcome == "undecided"
+
+
+def test_an_sqnr_that_disappeared_is_undecided() -> None:
+    now = BASELINE.model_copy(update={"accuracy": reports.answers().model_copy(update={"sqnr_db": None})})
+    assert _compared(_report(now))["baseline_sqnr_db"].outcome == "undecided"
+
+
+def test_a_recipe_of_another_base_is_another_recipe() -> None:
+    results = _compared(_report(BASELINE.model_copy(update={"recipe_base": "w8a16"})))
+    assert results["baseline_recipe"].outcome == "failed"
+
+
 @pytest.mark.parametrize(
     ("now", "before", "outcomes"),
     [
@@ -208,13 +225,15 @@ def test_a_target_that_one_side_lacks() -> None:
 
 def test_junit_counts_and_explains() -> None:
     limits = {"max_top1_drop_pp": 1.5, "min_agreement_pct": 99, "max_size_ratio": 0.29, "min_speedup": 1}
-    target = reports.target(latency=None, size_ratio=0.5, accuracy=reports.accuracy(executed=False))
+    target = reports.target(latency=None, fp32_size_bytes=17_600_000, accuracy=reports.accuracy(executed=False))
     gates = check(figures_of(target, _report(target)), Limits(limits))
     text = to_junit({"onnx": gates, "coreml": ()})
     assert text.startswith("<?xml version='1.0' encoding='utf-8'?>\n")
     suite, empty = ET.fromstring(text)
     assert suite.attrib == {"name": "onnx", "tests": "4", "failures": "1", "errors": "1", "skipped": "1"}
-    assert empty.attrib["tests"] == "0"
+    assert (empty.attrib["tests"], empty.attrib["errors"]) == ("1", "1")  # nothing was shown, and that is no success
+    (nothing,) = ET.fromstring(to_junit({}))
+    assert nothing.attrib["errors"] == "1"
     assert _texts(suite, "failure") == {"size_ratio": "size_ratio is 0.5, limit 0.29"}
     assert _texts(suite, "error")["agreement_pct"].startswith("agreement_pct is 99 (98.31 to 99.456), limit 99")
     assert _texts(suite, "skipped") == {
@@ -237,6 +256,6 @@ def test_junit_names_are_unique_on_several_devices() -> None:
 
 
 def test_junit_escapes_what_users_wrote() -> None:
-    gate = GateResult(name="a", outcome="failed", value=1, limit=0, note="<&>")
+    gate = GateResult(name="a", outcome="failed", value=1, limit=0, note="<&\x01>")
     [failure] = ET.fromstring(to_junit({'"<x>': (gate,)})).iter("failure")
-    assert failure.text == "a is 1, limit 0 (<&>)"
+    assert failure.text == "a is 1, limit 0 (<&?>)"

@@ -48,8 +48,8 @@ def test_a_good_bundle_passes_every_gate() -> None:
         ("agreement_pct", {"accuracy": reports.few_images(1000, 0, 0, 975)}, "undecided"),
         ("agreement_pct", {"accuracy": reports.few_images(1000, 0, 0, 955)}, "failed"),
         ("agreement_pct", {"accuracy": reports.few_images(200, 0, 0, 200)}, "passed"),
-        ("size_ratio", {"size_ratio": 0.29}, "passed"),
-        ("size_ratio", {"size_ratio": 0.2901}, "failed"),
+        ("size_ratio", {"size_bytes": 2900, "fp32_size_bytes": 10_000}, "passed"),
+        ("size_ratio", {"size_bytes": 2901, "fp32_size_bytes": 10_000}, "failed"),
         ("speedup", {"latency": reports.latency(speedup=1.1, speedup_low=1.0, speedup_high=1.2)}, "passed"),
         ("speedup", {"latency": reports.latency(speedup=1.05, speedup_low=0.98, speedup_high=1.1)}, "undecided"),
         ("speedup", {"latency": reports.latency(speedup=0.98, speedup_low=0.9, speedup_high=1.0)}, "undecided"),
@@ -204,6 +204,34 @@ def test_gates_without_a_default(limit: str, value: Any, outcome: str) -> None:
 
 def test_identical_logits_pass_any_sqnr() -> None:
     same = reports.accuracy(
-        sqnr_db=None, agreement_pct=100.0, top1_drop_pp=0.0, top1_lost=0, top1_gained=0, top1_pct=81.3
+        float_margin=1.6, sqnr_db=None, agreement_pct=100.0, top1_drop_pp=0.0, top1_lost=0, top1_gained=0, top1_pct=81.3
     )
     assert _results({"min_sqnr_db": 60.0}, accuracy=same)["sqnr_db"].outcome == "passed"
+
+
+def test_an_sqnr_against_nothing_is_undecided() -> None:
+    zeros = reports.accuracy(sqnr_db=None, agreement_pct=100.0, float_margin=0.0)
+    assert _results({"min_sqnr_db": 60.0}, accuracy=zeros)["sqnr_db"].outcome == "undecided"
+
+
+@pytest.mark.parametrize(("runs", "outcome"), [(1, "undecided"), (9, "undecided"), (10, "passed")])
+def test_a_speedup_of_few_rounds_has_no_interval(runs: int, outcome: str) -> None:
+    assert _results(latency=reports.latency(runs=runs))["speedup"].outcome == outcome
+
+
+def test_a_file_of_which_no_layer_was_compared_never_passes() -> None:
+    nothing = _results(program_match=ProgramMatch(constants=0, layers=0))["program_departures"]
+    assert nothing.outcome == "undecided"
+    limits = {"max_program_departures": 5}
+    other = ProgramMatch(constants=9, layers=0, departures=("the file has 92 layers, the program 93",))
+    assert _results(limits, program_match=other)["program_departures"].outcome == "failed"
+
+
+def test_core_ml_without_images_still_has_no_latency_here() -> None:
+    report = reports.report(onnx=reports.UNMEASURED.model_copy(update={"bundle": "onnx"}))
+    simulated = reports.agreement().participants[2].model_copy(update={"executed": False})
+    table = reports.agreement().model_copy(update={"participants": (*reports.agreement().participants[:2], simulated)})
+    for agreement, outcome in ((reports.agreement(), "undecided"), (table, "not applicable"), (None, "undecided")):
+        figures = figures_of(report.targets["onnx"], report.model_copy(update={"agreement": agreement}))
+        (speedup,) = [gate for gate in check(figures, Limits(LIMITS)) if gate.name == "speedup"]
+        assert speedup.outcome == outcome

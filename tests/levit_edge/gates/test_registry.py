@@ -62,7 +62,7 @@ def test_one_row_is_a_gate_in_the_results_the_limits_and_the_report(
     assert failed.attrib == {"classname": "levit_edge.gates.onnx", "name": "top5_loss_pct"}
     gated = reports.report(onnx=reports.target(gates=results["onnx"]))
     assert "| top5_loss_pct | 2 | 1.5 | failed |" in render_markdown(gated)
-    assert "max_top5_loss_pct = 1.5  # what is missing to a top-5 of 100 %; now 2" in initial_file(report, limits)
+    assert "max_top5_loss_pct = 1.5  # what is missing to a top-5 of 100 %; now 2" in initial_file(report, limits, file)
 
     path.write_text("schema_version = 1\n[limits]\nmax_top5_loss_pct = 101\n")
     with pytest.raises(InputError, match=r"max_top5_loss_pct is 101.*less than or equal to 100"):
@@ -94,13 +94,54 @@ def test_an_initial_file_holds_every_limit_and_changes_no_verdict(tmp_path: Path
     report = reports.report(coreml=reports.UNMEASURED, onnx=reports.target())
     limits = {name: limits_for(name, "int8", {"int8": {"max_size_ratio": 0.29}}) for name in report.targets}
     path = tmp_path / "gates.toml"
-    path.write_text(initial_file(report, limits), encoding="utf-8")
+    path.write_text(initial_file(report, limits, GatesFile()), encoding="utf-8")
     file = load_gates_file(path, report.targets)
     again = {name: limits_for(name, "int8", {}, file) for name in report.targets}
     assert check_report(report, again, file) == check_report(report, limits, GatesFile())
     assert all(gate.limit in path.read_text(encoding="utf-8") for gate in GATES.values())
     assert file.regression_of("onnx") == GatesFile().regression
     pinned = Limits({**limits["onnx"].bundle, "versions": {"torch": "2.13.0"}})
-    path.write_text(initial_file(report, limits | {"onnx": pinned}), encoding="utf-8")
+    path.write_text(initial_file(report, limits | {"onnx": pinned}, GatesFile()), encoding="utf-8")
     file = load_gates_file(path, report.targets)
     assert limits_for("onnx", "int8", {}, file).bundle["versions"] == {"torch": "2.13.0"}
+
+
+ABSENT = "qemu-arm64:neoverse-n1"
+DEVICES = f"""schema_version = 1
+undecided = "warn"
+[limits]
+min_speedup = "off"
+[devices."{reports.DEVICE}"]
+max_device_instructions_m = 62
+[devices."{ABSENT}"]
+max_device_instructions_m = 62
+[regression]
+accept_difference = ["host"]
+sqnr_db = 0.5
+[targets.onnx.regression]
+accept_difference = ["versions"]
+"""
+
+
+def test_a_limit_of_a_device_that_ran_nothing_is_undecided_and_init_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "gates.toml"
+    path.write_text(DEVICES)
+    report = reports.report(coreml=reports.target(bundle="coreml"), onnx=reports.everything_on_a_device())
+    for _ in range(2):
+        file = load_gates_file(path, report.targets)
+        limits = {name: limits_for(name, "int8", {}, file) for name in report.targets}
+        results = check_report(report, limits, file)
+        found = [
+            (name, gate.device, gate.outcome)
+            for name, gates in results.items()
+            for gate in gates
+            if gate.name == "device_instructions_m"
+        ]
+        # Not every target runs on every device, so the one that ran onnx asks nothing of coreml.
+        assert found[0] == ("coreml", ABSENT, "undecided")
+        assert found[-2:] == [("onnx", reports.DEVICE, "passed"), ("onnx", ABSENT, "undecided")]
+        assert "speedup" not in {gate.name for gates in results.values() for gate in gates}
+        assert file.undecided == "warn"
+        assert file.regression_of("onnx").accept_difference == ("host", "versions")
+        assert (file.regression_of("coreml").accept_difference, file.regression_of("onnx").sqnr_db) == (("host",), 0.5)
+        path.write_text(initial_file(report, limits, file), encoding="utf-8")  # and once more from what it wrote

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from levit_edge.errors import LevitEdgeError
 from levit_edge.metrics.accuracy import Accuracy, AccuracyMeter
+from tests.levit_edge.report import reports
 
 
 def _measure(reference: Any, logits: Any, classes: Any, batch: int = 100) -> Accuracy:
@@ -204,3 +205,19 @@ def test_an_image_takes_a_few_bytes() -> None:
     finally:
         tracemalloc.stop()
     assert kept < 5 * 200 * len(classes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"top1_lost": 900, "top1_gained": 900}, "900 lost and 900 gained answers are more than 1000 images"),
+        ({"top1_drop_pp": 0.9}, r"top1_drop_pp is 0\.9, but the figures beside it give 0\.3"),
+        ({"top1_lost": 9}, r"top1_drop_pp is 0\.3, but the figures beside it give 0\.7"),
+        ({"n": 10**20}, "less than or equal to 100000000"),
+    ],
+)
+def test_figures_that_contradict_each_other_are_refused_without_outcomes_too(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        reports.accuracy(**changes)

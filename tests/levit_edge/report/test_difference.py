@@ -56,7 +56,9 @@ def test_equal_reports_have_no_change() -> None:
 def test_each_figure_has_its_change_and_its_unit() -> None:
     faster = reports.latency(int8_ms=Milliseconds(median=3.0, p90=4.25))
     after = _report(
-        size_bytes=8_900_000, latency=faster, accuracy=reports.accuracy(top1_pct=80.5, top1_drop_pp=0.8, sqnr_db=26.25)
+        size_bytes=8_900_000,
+        latency=faster,
+        accuracy=reports.accuracy(top1_pct=80.5, top1_drop_pp=0.8, top1_lost=10, sqnr_db=26.25),
     )
     found = _by_field(_report(), after)
     figures = {field.removeprefix("targets.onnx."): (change.change, change.unit) for field, change in found.items()}
@@ -64,11 +66,12 @@ def test_each_figure_has_its_change_and_its_unit() -> None:
         "size_bytes": (100_000, "bytes"),
         "accuracy.top1_pct": (-0.5, "pp"),
         "accuracy.top1_drop_pp": (0.5, "pp"),
+        "accuracy.top1_lost": (5.0, ""),
         "accuracy.sqnr_db": (-1.0, "dB"),
         "latency.int8_ms.median": (-1.0, "ms"),
     }
     kinds = [change.kind for change in found.values()]
-    assert kinds == ["figure", "figure", "figure", "figure", "timing"]
+    assert kinds == ["figure"] * 5 + ["timing"]
     assert {change.target for change in found.values()} == {"onnx"}
 
 
@@ -218,8 +221,8 @@ def _everything(scales: int = MOST_ROWS) -> BuildDifference:
                 onnx=reports.target(
                     size_bytes=8_900_000,
                     tool_versions={"torch": "2.13.0", "onnx": "1.24.0"},
-                    accuracy=reports.accuracy(top1_pct=80.5, top1_drop_pp=0.8),
-                    latency=reports.latency(speedup=1.5),
+                    accuracy=reports.accuracy(top1_pct=80.5, top1_drop_pp=0.8, top1_lost=10),
+                    latency=reports.latency(speedup=1.5, speedup_low=1.4, speedup_high=1.6),
                     devices={reports.DEVICE: DeviceFigures(instructions=reports.instructions(built=60_000_000))},
                 )
             ).targets
