@@ -1,4 +1,4 @@
-"""The five published variants with random weights in the recipes that compute in float16: no file departs from its program."""
+"""The five published variants with random weights, in the float16 recipes: no file departs from its program."""
 
 from __future__ import annotations
 
