@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from levit_edge.gates.gate import BASES, Count, Figures, Gate, at_least, at_most, not_applicable, undecided
+from levit_edge.gates.gate import Count, Figures, Gate, at_least, at_most, not_applicable, undecided
 from levit_edge.report.gate_result import GateResult
 
 
@@ -25,7 +25,6 @@ def _gate(name: str, limit_name: str, compare: Callable[[str, float, float], Gat
         limit=limit_name,
         bounds=Count,
         help=text,
-        defaults=dict.fromkeys(BASES),
         figure="contents",
         check=check,
     )

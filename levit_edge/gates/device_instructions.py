@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levit_edge.gates.gate import BASES, Figures, Gate, Positive, at_most, undecided
+from levit_edge.gates.gate import Figures, Gate, Positive, at_most, undecided
 from levit_edge.report.gate_result import GateResult
 
 NAME = "device_instructions_m"
@@ -24,7 +24,6 @@ DEVICE_INSTRUCTIONS = Gate(
     limit="max_device_instructions_m",
     bounds=Positive,
     help="million instructions of one inference on a device that counts",
-    defaults=dict.fromkeys(BASES),
     figure="instructions",
     check=check,
     per_device=True,

@@ -66,9 +66,9 @@ class Gate:
     limit: str
     bounds: Any
     help: str
-    defaults: Mapping[str, Limit | None]
     figure: Measurement
     check: Callable[[Figures, Any], Iterator[GateResult]]
+    defaults: Mapping[str, Limit | None] = field(default_factory=lambda: dict.fromkeys(BASES))
     per_device: bool = False
 
     def __post_init__(self) -> None:

@@ -108,12 +108,8 @@ class GatesFile(_Strict):
         """The tolerances of one target; it accepts what is accepted for all, and its own differences."""
         own = self.targets[target].regression if target in self.targets else Regression()
         accepted = tuple(dict.fromkeys((*self.regression.accept_difference, *own.accept_difference)))
-        return self.regression.model_copy(update={**_given(own), "accept_difference": accepted})
-
-
-def _given(settings: Record) -> dict[str, Any]:
-    """The settings that the file names, by their name."""
-    return {name: getattr(settings, name) for name in settings.model_fields_set}
+        named = {name: getattr(own, name) for name in own.model_fields_set}  # what the file says, without the defaults
+        return self.regression.model_copy(update={**named, "accept_difference": accepted})
 
 
 def read_gates(

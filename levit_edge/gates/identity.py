@@ -30,14 +30,11 @@ def compare_identities(
         if found != earlier or UNKNOWN in (found, earlier):
             outcome = "not applicable" if name in accepted else "failed"
             difference = "not recorded" if UNKNOWN in (found, earlier) else f"another {name}"
-            note = f"{difference}, as accepted" if name in accepted else f"{difference}; {_advice(name)}"
+            advice = f"--accept-difference {name} compares all the same, `levit-edge diff` explains"
+            note = f"{difference}, as accepted" if name in accepted else f"{difference}; {advice}"
         yield GateResult.model_validate(
             {"name": f"baseline_{name}", "outcome": outcome, "value": found, "limit": earlier, "note": note}
         )
-
-
-def _advice(name: IdentityName) -> str:
-    return f"--accept-difference {name} compares all the same, `levit-edge diff` explains"
 
 
 def _model(report: Report, target: TargetReport) -> str:

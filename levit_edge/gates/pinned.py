@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from levit_edge.gates.gate import BASES, Figures, Gate, Sha256, Versions, undecided
+from levit_edge.gates.gate import Figures, Gate, Sha256, Versions, undecided
 from levit_edge.report.gate_result import GateResult
 
 
@@ -41,7 +41,6 @@ CALIBRATION = Gate(
     limit="calibration_sha256",
     bounds=Sha256,
     help="SHA-256 of the calibration images and their preprocessing",
-    defaults=dict.fromkeys(BASES),
     figure="identity",
     check=_check_calibration,
 )
@@ -50,7 +49,6 @@ VERSIONS = Gate(
     limit="versions",
     bounds=Versions,
     help='versions of the tools, such as { torch = "2.13.0" }',
-    defaults=dict.fromkeys(BASES),
     figure="identity",
     check=_check_versions,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levit_edge.gates.gate import BASES, Figures, Gate, Positive, at_most, undecided
+from levit_edge.gates.gate import Figures, Gate, Positive, at_most, undecided
 from levit_edge.report.gate_result import GateResult
 
 UNKNOWN = "the size was not measured"
@@ -33,7 +33,6 @@ SIZE_RATIO = Gate(
     limit="max_size_ratio",
     bounds=Positive,
     help="bytes of the model file over bytes of its float reference",
-    defaults=dict.fromkeys(BASES),
     figure="size",
     check=_check_ratio,
 )
@@ -42,7 +41,6 @@ SIZE_BYTES = Gate(
     limit="max_size_bytes",
     bounds=Positive,
     help="bytes of the model file",
-    defaults=dict.fromkeys(BASES),
     figure="size",
     check=_check_bytes,
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levit_edge.gates.gate import BASES, RANDOM_WEIGHTS, Figures, Gate, Positive, at_least, not_applicable, undecided
+from levit_edge.gates.gate import RANDOM_WEIGHTS, Figures, Gate, Positive, at_least, not_applicable, undecided
 from levit_edge.report.gate_result import GateResult
 
 NAME = "sqnr_db"
@@ -34,7 +34,6 @@ SQNR = Gate(
     limit="min_sqnr_db",
     bounds=Positive,
     help="signal to noise of the logits against those of the float model, in dB",
-    defaults=dict.fromkeys(BASES),
     figure="accuracy",
     check=check,
 )
