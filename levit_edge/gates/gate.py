@@ -57,9 +57,10 @@ class Gate:
     """One gate.
 
     ``limit`` names its limit in a gates file, such as ``max_top1_drop_pp``, and ``bounds`` is the pydantic type of that
-    limit. ``help`` says in one line what is limited. ``defaults`` has the limit for each recipe of :data:`BASES`; None
-    turns the gate off. ``figure`` is the part of :class:`Figures` that it looks at. ``check(figures, limit)`` gives the
-    results. ``per_device``: the limit may differ from device to device, and ``check`` gets one device at a time.
+    limit. ``help`` says in one line what is limited. ``figure`` is the part of :class:`Figures` that it looks at, and
+    ``check(figures, limit)`` gives the results. ``defaults`` has the limit for each recipe of :data:`BASES`; None turns
+    the gate off, as without any. ``per_device``: the limit may differ from device to device, and ``check`` gets one
+    device at a time.
     """
 
     name: str

@@ -28,6 +28,7 @@ from targets.program.facts import program_graph
 from targets.program.judge import judge
 from targets.program.replay import layer_name, layer_nodes
 from targets.registry import TARGETS
+from targets.xnnpack.bias import bias_facts
 from targets.xnnpack.constants import file_graph as pte_graph
 from targets.xnnpack.program_file import read_program
 from tests.programs import ATTENTIONS, CONVS, LINEARS, micro, quantized
@@ -59,7 +60,7 @@ def copy(name: str, written: Written, folder: Path, recipe: str = "int8") -> Pat
 def wanted(name: str) -> Graph:
     """The constants of the int8 program as the target stores them."""
     program = quantized(name)
-    return program_graph(program, rounded if name == "coreml" else None, integer_bias=name == "executorch")
+    return program_graph(program, rounded if name == "coreml" else None, bias_facts if name == "executorch" else None)
 
 
 def constant_departures(name: str, found: Graph) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from targets.program.replay import layer_as_stored, layer_name, layer_nodes
 from targets.program.tap import Affine
 from targets.registry import TARGETS
 from targets.xnnpack import tap as xnnpack_tap
-from targets.xnnpack.verify import with_stored_biases
+from targets.xnnpack.bias import with_stored_biases
 from tests.programs import micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.models import CASES
