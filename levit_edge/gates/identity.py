@@ -5,7 +5,9 @@ Two reports are compared only where these are the same, or where the user says t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 
 from levit_edge.report.gate_result import GateResult
 from levit_edge.report.policy import IDENTITIES, IdentityName
@@ -59,8 +61,10 @@ def _calibration(report: Report, target: TargetReport) -> str:
 
 def _recipe(report: Report, target: TargetReport) -> str:
     del report
-    base = target.recipe_base or target.recipe
-    return target.recipe if base == target.recipe else f"{target.recipe} ({base})"
+    if not target.recipe_settings:
+        return UNKNOWN
+    settings = sha256(json.dumps(target.recipe_settings, sort_keys=True).encode())
+    return f"{target.recipe} {settings.hexdigest()[:_DIGITS]}"
 
 
 def _host(report: Report, target: TargetReport) -> str:

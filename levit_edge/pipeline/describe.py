@@ -117,6 +117,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
         model_file=target.model_file,
         recipe=recipe.name,
         recipe_base=recipe.base,
+        recipe_settings=recipe.settings(),
         size_bytes=size,
         fp32_size_bytes=reference_size,
         size_ratio=size / reference_size,

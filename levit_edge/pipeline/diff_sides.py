@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from levit_edge.bundle.files import MANIFEST_NAME, size_bytes
 from levit_edge.bundle.manifest import Bundle, CalibrationInfo, ModelInfo, open_bundle
 from levit_edge.bundle.publish import settle
@@ -30,6 +32,8 @@ class BundleTarget(Record):
 
     model_file: str
     recipe: str
+    recipe_base: JsonValue
+    recipe_settings: dict[str, JsonValue]
     size_bytes: int
     fp32_size_bytes: int
     size_ratio: float
@@ -131,6 +135,8 @@ def _facts(bundle: Bundle) -> BundleFacts:
     target = BundleTarget(
         model_file=manifest.model_file,
         recipe=manifest.recipe.name,
+        recipe_base=manifest.recipe.settings.get("base"),
+        recipe_settings=manifest.recipe.settings,
         size_bytes=size,
         fp32_size_bytes=reference_size,
         size_ratio=size / reference_size,

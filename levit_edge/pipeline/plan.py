@@ -25,8 +25,7 @@ class Plan:
     """What a build will do, checked before anything heavy is loaded.
 
     ``limits`` are those of each target's gates, by its name; ``undecided`` says whether an undecided gate fails the
-    build. ``device`` runs the bundles besides this machine, None
-    where nobody asked for one.
+    build. ``device`` runs the bundles besides this machine, None where nobody asked for one.
     """
 
     options: BuildOptions

@@ -23,7 +23,7 @@ _CAUSES = (
     ("another preprocessing", r"targets\.[^.]+\.manifest\.preprocessing\..+"),
     ("calibrated on one side only", r"calibration"),
     ("another calibration", r"calibration\.(sha256|samples|seed)"),
-    ("another recipe", r"targets\.[^.]+\.(recipe|recipe_base|manifest\.recipe\..+)"),
+    ("another recipe", r"targets\.[^.]+\.(recipe|recipe_base|recipe_settings\..+)"),
     ("other options of the target", r"targets\.[^.]+\.manifest\.options\..+"),
     ("other versions", r"targets\.[^.]+\.tool_versions\..+"),
     ("other evaluation images", r"evaluation\.(sha256|n)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, computed_field, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, computed_field, field_validator, model_validator
 
 from levit_edge.bundle.files import json_text, schema_reason
 from levit_edge.bundle.manifest import Sha256
@@ -157,15 +157,17 @@ class Delegation(Record):
 class TargetReport(Record):
     """One bundle. ``size_ratio`` is model file / float reference file; figures that were not measured are None.
 
-    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``. ``accuracy`` and ``latency`` are those of
-    this host; ``devices`` has the figures of other machines, by the name of the device. ``program_match`` compares the
-    constants and layers of the model file with those of its program.
+    ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``, and ``recipe_settings`` says how it
+    quantizes (empty in reports of earlier versions). ``accuracy`` and ``latency`` are those of this host; ``devices``
+    has the figures of other machines, by the name of the device. ``program_match`` compares the constants and layers of
+    the model file with those of its program.
     """
 
     bundle: str
     model_file: str
     recipe: str
     recipe_base: str | None = None
+    recipe_settings: dict[str, JsonValue] = Field(default_factory=dict)
     size_bytes: int = Field(ge=1, le=MAX_BYTES)
     fp32_size_bytes: int = Field(ge=1, le=MAX_BYTES)
     size_ratio: float = Field(gt=0)

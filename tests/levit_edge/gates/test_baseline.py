@@ -188,9 +188,18 @@ def test_an_sqnr_that_disappeared_is_undecided() -> None:
     assert _compared(_report(now))["baseline_sqnr_db"].outcome == "undecided"
 
 
-def test_a_recipe_of_another_base_is_another_recipe() -> None:
-    results = _compared(_report(BASELINE.model_copy(update={"recipe_base": "w8a16"})))
-    assert results["baseline_recipe"].outcome == "failed"
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"base": "w8a16", "weight_range": "minmax"}, "another recipe"),
+        ({"base": "int8", "weight_range": "mse"}, "another recipe"),
+        ({}, "not recorded"),
+    ],
+)
+def test_a_recipe_with_other_settings_is_another_recipe(settings: dict[str, str], found: str) -> None:
+    results = _compared(_report(BASELINE.model_copy(update={"recipe_settings": settings})))
+    assert results["baseline_recipe"].outcome == "failed" and results["baseline_recipe"].note.startswith(found)
+    assert "baseline_top1_drop_pp" not in results
 
 
 @pytest.mark.parametrize(

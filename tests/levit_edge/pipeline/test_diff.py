@@ -232,7 +232,7 @@ def test_what_only_a_manifest_says_is_compared(built: Built, tmp_path: Path) -> 
     assert found.cause == "most likely cause: other labels (labels); another recipe (weight_range)"
     assert {change.field: (change.before, change.after) for change in found.changes} == {
         "targets.onnx.manifest.labels": (["cat", "dog", "owl"], ["cat", "dog", "hen"]),
-        "targets.onnx.manifest.recipe.settings.weight_range": ("minmax", "mse"),
+        "targets.onnx.recipe_settings.weight_range": ("minmax", "mse"),
     }
 
 

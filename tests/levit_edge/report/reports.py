@@ -101,6 +101,7 @@ def target(**changes: Any) -> TargetReport:
         "bundle": "onnx",
         "model_file": "model.onnx",
         "recipe": "int8",
+        "recipe_settings": {"base": "int8", "weight_range": "minmax"},
         "size_bytes": 8_800_000,
         "fp32_size_bytes": 31_000_000,
         "size_ratio": 8_800_000 / 31_000_000,
@@ -161,6 +162,13 @@ def report(**targets: TargetReport) -> Report:
         calibration=Calibration(source="demo", samples=256, seed=0, sha256="cd" * 32),
         targets=targets,
     )
+
+
+def calibrated(**changes: Any) -> Report:
+    """A report of one target, with ``changes`` in what calibrated it."""
+    found = report(onnx=target())
+    assert found.calibration is not None
+    return found.model_copy(update={"calibration": found.calibration.model_copy(update=changes)})
 
 
 def everything_on_a_device(**figures: Any) -> TargetReport:
