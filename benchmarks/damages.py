@@ -158,7 +158,7 @@ DAMAGES = (
         "scales",
         f"ranges of every tensor of {BLOCK} times {WIDER:g}",
         "onnx",
-        must=frozenset({"baseline_sqnr_db"}),
+        must=frozenset({"baseline_ranges"}),
         may=ACCURACY | SINCE,
         damaged=_wider_scales,
     ),

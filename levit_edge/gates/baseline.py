@@ -15,6 +15,7 @@ from levit_edge.report.gate_result import GateResult
 from levit_edge.report.policy import IdentityName
 from levit_edge.report.schema import Delegation, Report, TargetReport
 
+NAMED_RANGES = 3  # of those that moved too far, the ones that moved furthest
 FIGURES_NEED: tuple[IdentityName, ...] = ("model", "recipe")
 """Identities without which no figure is compared at all; the images and the host matter to some figures only."""
 
@@ -42,6 +43,8 @@ def _compare(name: str, report: Report, baseline: Report, slack: Regression) -> 
     same = {result.name.removeprefix("baseline_"): result.outcome for result in identities}
     if any(same[name] == "failed" for name in FIGURES_NEED):
         return
+    if before.ranges:
+        yield _compare_ranges(now, before, slack, same["calibration"] == "passed")
     yield at_most("baseline_size_bytes", now.size_bytes, before.size_bytes * (1 + slack.size_pct / 100))
     if before.accuracy is not None:
         yield from _compare_accuracy(now.accuracy, before.accuracy, slack, same["evaluation"] == "passed")
@@ -87,6 +90,34 @@ def _incomparable(now: Accuracy | None, before: Accuracy, same_images: bool) -> 
     if now.n_labelled != before.n_labelled:
         return f"{now.n_labelled} images have a known class, in the baseline {before.n_labelled}"
     return ""
+
+
+def _compare_ranges(now: TargetReport, before: TargetReport, slack: Regression, same_images: bool) -> GateResult:
+    """How far the ends of the stored tensors' ranges moved, as a share of the width that each had in the baseline."""
+    name, limit = "baseline_ranges", slack.ranges_pct
+    if not same_images:
+        return not_applicable(name, limit, "the calibration images are not those of the baseline")
+    tensors = sorted(now.ranges.keys() | before.ranges.keys())
+    moved = {tensor: _moved_pct(now.ranges.get(tensor), before.ranges.get(tensor)) for tensor in tensors}
+    worst = sorted(tensors, key=lambda tensor: -moved[tensor])[:NAMED_RANGES]
+    words = [
+        f"{tensor} {_interval(before.ranges.get(tensor))} -> {_interval(now.ranges.get(tensor))}"
+        for tensor in worst
+        if moved[tensor] > limit
+    ]
+    return at_most(name, max(moved.values()), limit, "; ".join(words))
+
+
+def _moved_pct(now: tuple[float, float] | None, before: tuple[float, float] | None) -> float:
+    """100 where only one side stores the tensor as an integer."""
+    if now is None or before is None:
+        return 100.0
+    width = before[1] - before[0]
+    return 100 * max(abs(now[0] - before[0]), abs(now[1] - before[1])) / width if width > 0 else 100.0
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "float" if ends is None else f"[{ends[0]:.4g}, {ends[1]:.4g}]"
 
 
 def _compare_speedup(now: TargetReport, before: TargetReport, slack: Regression, same_host: bool) -> GateResult:

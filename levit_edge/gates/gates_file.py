@@ -74,13 +74,16 @@ class Regression(_Strict):
 
     The two accuracies are compared on the same images, answer by answer: the tolerance is kept only where the interval
     of the loss says so. A speedup depends on the day, so its tolerance is wide; a kernel that falls back to float costs
-    more than that. Instruction counts depend on no clock, so theirs is narrow. Structure may not change at all.
+    more than that. Instruction counts depend on no clock, so theirs is narrow. Structure may not change at all. The
+    ranges of the stored tensors follow from the model, the calibration images and the recipe, up to the rounding of a
+    processor.
     """
 
     accept_difference: Annotated[tuple[IdentityName, ...], Field(strict=False)] = ()
     top1_drop_pp: float = Field(default=1.0, gt=0, le=100)
     agreement_pp: float = Field(default=1.0, gt=0, le=100)
     sqnr_db: float = Field(default=1.0, ge=0)
+    ranges_pct: float = Field(default=10.0, ge=0)
     size_pct: float = Field(default=2.0, ge=0)
     speedup_pct: float = Field(default=30.0, ge=0, lt=100)
     instructions_pct: float = Field(default=2.0, ge=0)

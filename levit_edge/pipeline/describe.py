@@ -23,6 +23,7 @@ from levit_edge.pipeline.plan import Job
 from levit_edge.pipeline.verify import Examples
 from levit_edge.report.schema import Calibration, Delegation, Host, Model, Report, TargetReport
 from levit_edge.wording import listed
+from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
 from targets.runner import run_batch
 from targets.target import INPUT_NAME, OUTPUT_NAME
@@ -132,6 +133,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
             operators={f"{row.name} {row.precision} {row.placement}": row.count for row in contents.operators},
         ),
         program_match=lowered.program_match,
+        ranges=stored_ranges(lowered.program),
         tool_versions=target.versions(),
         warnings=_simulation_warning(job, lowered),
     )

@@ -23,6 +23,7 @@ LEFT_OUT = {
     "kernels": "a table of functions, which `bench` shows",
     "notes": "sentences, not values",
     "outcomes": "bits of every single image",
+    "ranges": "the scales of two bundles are compared instead",
     "recipe_settings.base": "the target's `recipe_base`",
     "recipe_settings.name": "the target's `recipe`",
     "schema_version": "a reader takes only its own",

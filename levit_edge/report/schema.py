@@ -160,7 +160,8 @@ class TargetReport(Record):
     ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``, and ``recipe_settings`` says how it
     quantizes (empty in reports of earlier versions). ``accuracy`` and ``latency`` are those of this host; ``devices``
     has the figures of other machines, by the name of the device. ``program_match`` compares the constants and layers of
-    the model file with those of its program.
+    the model file with those of its program. ``ranges`` has the (lowest, highest) real number that each tensor of the
+    program can hold as an integer, such as ``blocks.8.proj input``; of weights, those of the widest channel.
     """
 
     bundle: str
@@ -175,6 +176,7 @@ class TargetReport(Record):
     devices: dict[str, DeviceFigures] = Field(default_factory=dict)
     latency: Latency | None = None
     program_match: ProgramMatch | None = None
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     delegation: Delegation | None = None
     gates: tuple[GateResult, ...] = ()
     tool_versions: dict[str, str] = Field(default_factory=dict)

@@ -13,12 +13,14 @@ from torch import Tensor, float64, fx, ops, tensor
 from torch.export import ExportedProgram
 
 from quantize.hardswish import constant_value
+from quantize.observers import WEIGHT_MAX
 from quantize.roles import LAYERS, is_constant, is_move
 from targets.program.replay import is_layer_node, layer_name
 
 _quantized = ops.quantized_decomposed
 _QUANTIZE = (_quantized.quantize_per_tensor.default, _quantized.quantize_per_channel.default)
 _DEQUANTIZE = (_quantized.dequantize_per_tensor.default, _quantized.dequantize_per_channel.default)
+WEIGHT_DTYPE = "int8"
 _OPERANDS = {1: "weight", 2: "bias"}
 
 Key = tuple[str, str]
@@ -27,10 +29,17 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Activation:
-    """How one tensor is stored; ``zero_point`` counts in the integers of the program."""
+    """How one tensor is stored; ``zero_point`` is one of the integers of the program, ``lowest`` to ``highest``."""
 
     scale: float
     zero_point: int
+    lowest: int
+    highest: int
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest real number that it can hold."""
+        return self.scale * (self.lowest - self.zero_point), self.scale * (self.highest - self.zero_point)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,21 @@ def parameters(program: ExportedProgram) -> Parameters:
     )
 
 
+def stored_ranges(program: ExportedProgram) -> dict[str, tuple[float, float]]:
+    """The (lowest, highest) real number that each tensor of ``program`` can hold as an integer, by ``layer tensor``.
+
+    Of a constant with a scale for each channel it is that of the widest channel. Biases are left out: their scale is
+    the product of two others. Rounded to seven digits, which a float32 has.
+    """
+    found = parameters(program)
+    ranges = {" ".join(key): activation.range for key, activation in found.activations.items()}
+    for key, constant in found.constants.items():
+        if constant.scale is not None and constant.dtype == WEIGHT_DTYPE:
+            widest = float(np.max(constant.scale)) * WEIGHT_MAX
+            ranges[" ".join(key)] = -widest, widest
+    return {name: (float(f"{low:.7g}"), float(f"{high:.7g}")) for name, (low, high) in ranges.items()}
+
+
 def _numbered(entries: Iterator[tuple[Key, V]]) -> dict[Key, V]:
     """A second entry of the same key gets a number: ``(stem.1, add 2)``."""
     found: dict[Key, V] = {}
@@ -108,9 +132,10 @@ def _stored(nodes: list[fx.Node]) -> Iterator[fx.Node]:
 
 
 def _activation(node: fx.Node) -> Activation:
-    scale, zero_point = node.args[1:3]
-    assert isinstance(scale, float) and isinstance(zero_point, int)
-    return Activation(scale, zero_point)
+    scale, *integers = node.args[1:5]
+    assert isinstance(scale, float)
+    zero_point, lowest, highest = (number for number in integers if isinstance(number, int))
+    return Activation(scale, zero_point, lowest, highest)
 
 
 def _activation_key(node: fx.Node) -> Key:

@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 
 from quantize.flow import trace
 from targets.program import replay
-from targets.program.parameters import Activation, parameters
+from targets.program.parameters import Activation, parameters, stored_ranges
 from targets.registry import TARGETS
 from tests.programs import DEQUANTIZE, QUANTIZE, micro, nodes, quantized
 
@@ -22,7 +22,9 @@ def test_the_output_of_a_layer_is_what_the_replay_of_the_program_stores(name: st
     assert found.layers == tuple(layer.name for layer in layers)
     lowest = -128 if TARGETS[name].scheme.activation_dtype == "int8" else 0
     stored = {
-        layer.name: Activation(layer.affine.scale, layer.affine.zero_point + lowest) for layer in layers if layer.affine
+        layer.name: Activation(layer.affine.scale, layer.affine.zero_point + lowest, lowest, lowest + 255)
+        for layer in layers
+        if layer.affine
     }
     outputs = {layer: value for (layer, tensor), value in found.activations.items() if tensor == "output"}
     # A replay reads no integers where several operators store one layer; here they all store it alike.
@@ -40,6 +42,21 @@ def test_the_weights_are_those_of_the_float_model_within_half_a_step(name: str) 
         real, expected = constant.values * constant.steps, floats[f"{layer}.weight"].numpy()
         scaled = min(np.abs(real - expected / factor).max() / constant.steps.max() for factor in (1, 6))
         assert constant.dtype == "int8" and scaled <= 0.501  # a weight behind an integer Hardswish is divided by 6
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_ranges_are_those_of_the_images_and_the_weights(name: str) -> None:
+    ranges, floats = stored_ranges(quantized(name)), micro().model.state_dict()
+    for layer in ("stem.0", "head"):  # no Hardswish is folded into their weights
+        widest = float(floats[f"{layer}.weight"].abs().max())
+        assert ranges[f"{layer} weight"] == pytest.approx((-widest, widest), rel=1e-6)
+    low, high = ranges["stem.0 input"]
+    assert (
+        low <= float(micro().images.min()) * 0.3 and float(micro().images.max()) * 0.3 <= high
+    )  # clipped at most so far
+    assert all(low <= 0 <= high for low, high in ranges.values())
+    assert not [tensor for tensor in ranges if tensor.endswith("bias")]
+    assert stored_ranges(micro().program) == {}
 
 
 def test_a_float_program_has_constants_and_no_scales() -> None:
