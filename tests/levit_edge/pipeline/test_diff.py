@@ -18,18 +18,16 @@ from levit_edge.bundle.manifest import PROGRAM_NAME, open_bundle, write_manifest
 from levit_edge.cli import run
 from levit_edge.errors import InputError
 from levit_edge.pipeline.diff import diff
-from levit_edge.pipeline.diff_program import compare_parameters, compare_programs
 from levit_edge.pipeline.options import DiffOptions
 from levit_edge.report.cause import NO_DIFFERENCE, NOT_VISIBLE, OTHER_TARGETS
 from levit_edge.report.difference import BuildDifference
-from quantize.flow import trace
 from quantize.hardswish import constant_value
 from quantize.roles import is_constant
 from targets.program import replay
 from targets.program.parameters import parameters
 from targets.registry import TARGETS
 from tests.levit_edge.pipeline.conftest import Built
-from tests.programs import DEQUANTIZE, QUANTIZE, micro, quantized
+from tests.programs import DEQUANTIZE, QUANTIZE
 from tests.targets.program.faults import plant_onnx
 
 BLOCK = "blocks.1"
@@ -67,12 +65,6 @@ def test_a_build_does_not_differ_from_itself(built: Built, tmp_path: Path) -> No
     assert all("scales and layers were not compared" in bundle.notes[0] for bundle in reports.bundles)
     mixed = _diff(built.out / "onnx", built.out / "report.json")
     assert (mixed.differs, [bundle.target for bundle in mixed.bundles]) == (False, ["onnx"])
-
-
-def test_two_readings_of_a_program_are_equal(built: Built) -> None:
-    program = built.out / "coreml" / PROGRAM_NAME
-    found = compare_programs(program, program)
-    assert (found.scales, found.constants, found.layers_before, found.layers_after) == ((), (), (), ())
 
 
 def _scale_block(program: ExportedProgram, factor: float) -> set[tuple[str, str]]:
@@ -129,67 +121,6 @@ def test_weights_are_compared_by_value(built: Built, tmp_path: Path) -> None:
     (row,) = difference.constants
     assert (row.layer, row.constant, row.differing_share, row.scale_ratio) == ("blocks.0.q", "weight", 0.25, 1)
     assert [piece for piece in PIECES if getattr(difference, piece)] == ["constants"]
-
-
-def test_a_program_of_another_recipe_has_other_types_and_no_scales() -> None:
-    found = compare_parameters(parameters(quantized("coreml")), parameters(micro().program))
-    stored = parameters(quantized("coreml")).activations
-    assert {(row.layer, row.tensor) for row in found.scales} == set(stored)
-    assert all(row.scale_after is None and row.ratio is None for row in found.scales)
-    head = next(row for row in found.constants if (row.layer, row.constant) == ("head", "weight"))
-    assert (head.before, head.after, head.differing_share) == ("int8 [3, 64]", "float32 [3, 64]", None)
-
-
-def test_a_layer_of_one_side_is_named_and_nothing_of_it_is_compared() -> None:
-    class Two(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.second(self.first(image))
-
-    both = Two().eval()
-    one = Two().eval()
-    one.load_state_dict(both.state_dict())
-    one.second = torch.nn.Identity()  # type: ignore[assignment]
-    before, after = (parameters(trace(model, torch.zeros(1, 3, 4, 4))) for model in (both, one))
-    found = compare_parameters(before, after)
-    assert (found.layers_before, found.layers_after, found.constants) == (("second",), (), ())
-    assert compare_parameters(after, before).layers_after == ("second",)
-
-
-def test_an_accumulator_that_only_follows_its_scale_is_no_difference() -> None:
-    """Another input scale gives another int32 bias for the same real one."""
-    healthy = parameters(quantized("onnx"))
-    key = ("blocks.0.q", "bias")
-    bias = healthy.constants[key]
-    assert bias.dtype == "int32" and bias.scale is not None
-    finer = type(bias)(bias.values * 2, bias.dtype, bias.scale / 2)
-    shifted = type(bias)(bias.values + 2, bias.dtype, bias.scale)
-    large = type(bias)(bias.values * 0 + 2**27, bias.dtype, bias.scale)  # float32 keeps 24 of these 27 bits
-    rounded, wrong = (type(bias)(large.values + far, bias.dtype, bias.scale) for far in (16, 64))
-    for old, changed, share in ((bias, finer, None), (bias, shifted, 1), (large, rounded, None), (large, wrong, 1)):
-        one = type(healthy)(healthy.layers, healthy.activations, {**healthy.constants, key: old})
-        other = type(healthy)(healthy.layers, healthy.activations, {**healthy.constants, key: changed})
-        rows = compare_parameters(one, other).constants
-        assert [row.differing_share for row in rows] == ([] if share is None else [share])
-
-
-def test_the_largest_change_of_a_scale_comes_first() -> None:
-    healthy = parameters(quantized("executorch"))
-    keys = list(healthy.activations)[:4]
-    changed = dict(healthy.activations)
-    activation = type(changed[keys[0]])
-    for key, factor, shift in zip(keys, (1.5, 0.1, 1, 1), (0, 0, 3, 5), strict=True):
-        old = changed[key]
-        changed[key] = activation(old.scale * factor, old.zero_point + shift)
-    gone = list(healthy.activations)[4]
-    del changed[gone]
-    zero = list(healthy.activations)[5]
-    changed[zero] = activation(0.0, changed[zero].zero_point)
-    rows = compare_parameters(healthy, type(healthy)(healthy.layers, changed, healthy.constants)).scales
-    assert [(row.layer, row.tensor) for row in rows] == [gone, zero, keys[1], keys[0], keys[3], keys[2]]
 
 
 def test_another_calibration_is_the_cause(built: Built, tmp_path: Path) -> None:
