@@ -174,7 +174,8 @@ DAMAGES = (
         "fusion",
         "Hardswish in float between integer layers",
         "onnx",
-        must=frozenset({"baseline_device_instructions", "baseline_float_ops", "baseline_operator_changes"}),
+        must=frozenset({"baseline_device_instructions", "baseline_float_ops", "baseline_operator_changes"})
+        | {"baseline_ranges"},
         may=frozenset({"speedup", "baseline_speedup"}),
         damaged=_unfused_hardswish,
         on_device=True,
