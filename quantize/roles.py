@@ -29,7 +29,7 @@ MOVES = (
     aten.unsqueeze.default,
     aten.contiguous.default,
 )
-_PRODUCTS = (aten.bmm.default, aten.matmul.default)
+PRODUCTS = (aten.bmm.default, aten.matmul.default)
 _ATTENTION = aten.scaled_dot_product_attention.default
 _ELEMENTWISE = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
 _MARK = "quantize_role"
@@ -126,7 +126,7 @@ def _product_role(node: fx.Node) -> Role | None:
 
 def _is_scores(node: fx.Node | None) -> bool:
     """True for attention scores, also after constants were added to them or multiplied with them."""
-    while node is not None and source(node).target not in _PRODUCTS:
+    while node is not None and source(node).target not in PRODUCTS:
         node = _variable_operand(source(node))
     return node is not None and _product_role(source(node)) is Role.SCORES
 
@@ -153,7 +153,7 @@ def _layer_role(node: fx.Node) -> Role | None:
         return Role.LOGITS
     if reader.target == aten.add.Tensor and _add_role(reader) is Role.RESIDUAL:
         return Role.BRANCH
-    is_product = reader.target in _PRODUCTS and _product_role(reader) is Role.CONTEXT
+    is_product = reader.target in PRODUCTS and _product_role(reader) is Role.CONTEXT
     is_attention = reader.target == _ATTENTION and source(reader.args[2]) is node  # type: ignore[arg-type]
     return Role.VALUES if is_product or is_attention else Role.LAYER
 
@@ -165,7 +165,7 @@ _SIMPLE: dict[object, Role] = {
 }
 _JUDGED: dict[object, Callable[[fx.Node], Role | None]] = {
     **dict.fromkeys(LAYERS, _layer_role),
-    **dict.fromkeys(_PRODUCTS, _product_role),
+    **dict.fromkeys(PRODUCTS, _product_role),
     aten.add.Tensor: _add_role,
     aten.mean.dim: _mean_role,
 }

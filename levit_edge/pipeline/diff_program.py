@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from levit_edge.report.difference import ConstantChange, ScaleChange
+from quantize.names import Key
 from targets.program import replay
-from targets.program.parameters import Activation, Constant, Key, Parameters, parameters
+from targets.program.parameters import Activation, Constant, Parameters, parameters
 
 ACCUMULATOR = "int32"  # a bias whose integers follow the scales of input and weight
 FLOAT32_ROUNDING = 2.0**-22  # relative: each integer came from one division and one product in float32

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from quantize.names import is_layer_node
 from quantize.roles import LAYERS, is_computed, source
-from targets.program.replay import is_layer_node, stored_as
+from targets.program.replay import stored_as
 from targets.program.run import computed_constants
 from targets.program.tap import Layer
 from targets.runner import Image

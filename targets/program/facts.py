@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from quantize.names import is_layer_node
 from targets.program.constants import Array, Fact, Graph, Step, floats, integers, quantization, stored_integers
-from targets.program.replay import is_layer_node
 
 # How a target stores a float of the program, where it does not keep float32.
 Rounding = Callable[[Tensor], Tensor]

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
+from quantize.names import layer_name
 from targets.program.bounds import TIE, Bound, bounds
-from targets.program.replay import layer_name, layer_nodes, stored_as
+from targets.program.replay import layer_nodes, stored_as
 from targets.program.tap import Affine, Kind, Layer
 from targets.runner import Image
 

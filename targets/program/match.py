@@ -8,10 +8,11 @@ import numpy as np
 from torch import fx
 
 from levit_edge.metrics.program_match import ProgramMatch
+from quantize.names import layer_name
 from targets.program import constants
 from targets.program.constants import Graph
 from targets.program.judge import alignment, judge
-from targets.program.replay import layer_name, layer_nodes
+from targets.program.replay import layer_nodes
 from targets.program.tap import Layer
 from targets.runner import Image
 

@@ -13,15 +13,15 @@ from torch.export import ExportedProgram
 
 from levit_edge.errors import InputError
 from levit_edge.wording import first_line
-from quantize.roles import LAYERS, aten
+from quantize.names import is_layer_node, layer_name
+from quantize.roles import LAYERS, PRODUCTS, aten
 from targets.program import archive
 from targets.program.tap import Kind, Layer, stored
 from targets.runner import Image
 
 _KINDS: dict[object, Kind] = {
     **{target: "conv" if target == aten.conv2d.default else "linear" for target in LAYERS},
-    aten.bmm.default: "matmul",
-    aten.matmul.default: "matmul",
+    **dict.fromkeys(PRODUCTS, "matmul"),
 }
 
 Values = NDArray[np.float32]
@@ -55,11 +55,6 @@ def replay(program: ExportedProgram, image: Image, given: Sequence[Layer]) -> tu
     """
     outputs = layer_outputs(program.module(), image, [layer.values for layer in given])
     return tuple(layer_as_stored(node, values) for node, values in outputs)
-
-
-def is_layer_node(node: fx.Node) -> bool:
-    """True for a convolution, a linear layer or a matrix product."""
-    return node.target in _KINDS
 
 
 def layer_nodes(graph: fx.Graph) -> list[fx.Node]:
@@ -125,12 +120,3 @@ def layer_as_stored(node: fx.Node, values: Values) -> Layer:
 def layer_kind(node: fx.Node) -> Kind:
     """What kind of layer ``node`` is."""
     return _KINDS[node.target]
-
-
-def layer_name(node: fx.Node) -> str:
-    """Where the layer is in the model, such as ``blocks.1.down``; a matrix product adds the name of its node."""
-    owners = list(node.meta.get("nn_module_stack", {}).values())
-    owner = owners[-1][0] if owners else ""
-    if node.target in LAYERS and owner:
-        return str(owner)
-    return f"{owner}.{node.name}" if owner else node.name

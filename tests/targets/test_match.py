@@ -15,6 +15,7 @@ from torch import nn
 
 from levit_edge.metrics.program_match import ProgramMatch
 from quantize.flow import trace
+from quantize.names import layer_name
 from quantize.recipes import RECIPES
 from targets.coreml.constants import file_graph as coreml_graph
 from targets.coreml.half_constants import rounded
@@ -26,7 +27,7 @@ from targets.program import constants
 from targets.program.constants import Graph
 from targets.program.facts import program_graph
 from targets.program.judge import judge
-from targets.program.replay import layer_name, layer_nodes
+from targets.program.replay import layer_nodes
 from targets.registry import TARGETS
 from targets.xnnpack.bias import bias_facts
 from targets.xnnpack.constants import file_graph as pte_graph

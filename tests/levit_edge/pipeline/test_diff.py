@@ -22,6 +22,7 @@ from levit_edge.pipeline.options import DiffOptions
 from levit_edge.report.cause import NO_DIFFERENCE, NOT_VISIBLE, OTHER_TARGETS
 from levit_edge.report.difference import BuildDifference
 from quantize.hardswish import constant_value
+from quantize.names import is_layer_node, layer_name
 from quantize.roles import is_constant
 from targets.program import replay
 from targets.program.parameters import parameters
@@ -102,7 +103,7 @@ def _weight_of(module: fx.GraphModule, layer: str) -> torch.Tensor:
 
 
 def _is_layer(node: fx.Node, layer: str) -> bool:
-    return replay.is_layer_node(node) and replay.layer_name(node) == layer
+    return is_layer_node(node) and layer_name(node) == layer
 
 
 def test_weights_are_compared_by_value(built: Built, tmp_path: Path) -> None:

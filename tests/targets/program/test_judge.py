@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quantize.flow import calibrate, quantize, trace
+from quantize.names import layer_name
 from quantize.recipes import RECIPES
 from targets.coreml import tap as coreml_tap
 from targets.coreml.half_constants import half_constants
@@ -20,7 +21,7 @@ from targets.ort import tap as ort_tap
 from targets.program import Layer
 from targets.program.bounds import TIE, bounds
 from targets.program.judge import alignment, judge
-from targets.program.replay import layer_as_stored, layer_name, layer_nodes
+from targets.program.replay import layer_as_stored, layer_nodes
 from targets.program.tap import Affine
 from targets.registry import TARGETS
 from targets.xnnpack import tap as xnnpack_tap

@@ -1,0 +1,100 @@
+"""What the tensors of a program are called: by the layer that they belong to, and what they are of that layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
+from torch import fx, ops
+
+from quantize.roles import LAYERS, PRODUCTS, is_move
+
+_quantized = ops.quantized_decomposed
+QUANTIZE = (_quantized.quantize_per_tensor.default, _quantized.quantize_per_channel.default)
+DEQUANTIZE = (_quantized.dequantize_per_tensor.default, _quantized.dequantize_per_channel.default)
+_OPERANDS = {1: "weight", 2: "bias"}
+
+Key = tuple[str, str]
+"""(name of a layer, what of it): its ``weight``, ``bias``, ``input`` or ``output``, or the operator on the way."""
+
+V = TypeVar("V")
+
+
+def is_layer_node(node: fx.Node) -> bool:
+    """True for a convolution, a linear layer or a matrix product."""
+    return node.target in (*LAYERS, *PRODUCTS)
+
+
+def layer_name(node: fx.Node) -> str:
+    """Where the layer is in the model, such as ``blocks.1.down``; a matrix product adds the name of its node."""
+    owners = list(node.meta.get("nn_module_stack", {}).values())
+    owner = owners[-1][0] if owners else ""
+    if node.target in LAYERS and owner:
+        return str(owner)
+    return f"{owner}.{node.name}" if owner else node.name
+
+
+def activation_key(node: fx.Node) -> Key:
+    """Of an operator that states how a computed tensor is stored: the output or the input of a layer, or in between."""
+    tensor = producer(node)
+    if is_layer_node(tensor):
+        return layer_name(tensor), "output"
+    layers = [reader for reader in readers(node) if is_layer_node(reader)]
+    return (layer_name(layers[0]), "input") if layers else _key_by_operator(tensor)
+
+
+def constant_key(constant: fx.Node) -> Key:
+    """Of a parameter or buffer that an operator computes with."""
+    reader = readers(constant)[0]
+    if reader.target in LAYERS:
+        operands = [producer(operand) for operand in reader.all_input_nodes]
+        return layer_name(reader), _OPERANDS.get(operands.index(constant), "input")
+    return _key_by_operator(reader)
+
+
+def numbered(entries: Iterable[tuple[Key, V]]) -> dict[Key, V]:
+    """A second entry of the same key gets a number: ``(stem.1, add 2)``."""
+    found: dict[Key, V] = {}
+    for (layer, what), value in entries:
+        number = 1 + sum(key[0] == layer and key[1].split(" ")[0] == what for key in found)
+        found[layer, what if number == 1 else f"{what} {number}"] = value
+    return found
+
+
+def producer(node: fx.Node) -> fx.Node:
+    """The operator or constant whose values ``node`` stores or rearranges."""
+    while is_move(node) or _is_storage(node):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def readers(node: fx.Node) -> list[fx.Node]:
+    """The operators that compute with ``node``, looking through moves and storage; none for a scale or zero point."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        if is_move(user) or _is_storage(user):
+            found += readers(user) if user.all_input_nodes[0] is node else []
+        elif user.op == "call_function":
+            found.append(user)
+    return found
+
+
+def _is_storage(node: fx.Node) -> bool:
+    """True for an operator that only stores a tensor, and for an observer, which stands for one."""
+    return node.target in (*QUANTIZE, *DEQUANTIZE) or node.op == "call_module"
+
+
+def _key_by_operator(node: fx.Node) -> Key:
+    """For what no layer reads or gives: the first layer behind it, and the kind of the operator."""
+    pending = [node]
+    for found in pending:  # in the order of distance
+        if is_layer_node(found):
+            return layer_name(found), _kind(node)
+        pending += [user for user in found.users if user not in pending]
+    return "end of the model", _kind(node)
+
+
+def _kind(node: fx.Node) -> str:
+    """``add`` for ``aten.add.Tensor``."""
+    return str(node.target).split(".")[-2] if node.op == "call_function" else node.name
