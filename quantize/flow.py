@@ -65,6 +65,18 @@ def quantize(
     """
     if recipe.weights != "int8":
         return program
+    converted = convert_pt2e(prepare(program, recipe, scheme, histograms))
+    _drop_unused(converted)
+    return trace(converted, image)
+
+
+def prepare(
+    program: ExportedProgram, recipe: Recipe, scheme: Scheme, histograms: Mapping[str, Histogram]
+) -> GraphModule:
+    """The module of ``program`` with an observer at each tensor that :func:`quantize` stores as integers.
+
+    The observers know their scales and zero points. Raises InputError as :func:`quantize` does.
+    """
     quantizer = SchemeQuantizer(
         recipe.scheme(scheme),
         histograms,
@@ -72,9 +84,8 @@ def quantize(
         weight_range=recipe.weight_range,
         weights_only=not recipe.calibrates,
     )
-    converted = convert_pt2e(prepare_pt2e(program.module(), quantizer))
-    _drop_unused(converted)
-    return trace(converted, image)
+    prepared: GraphModule = prepare_pt2e(program.module(), quantizer)
+    return prepared
 
 
 def _drop_unused(module: GraphModule) -> None:
