@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from levit_edge.pipeline.options import GateOptions as GateOptions
     from levit_edge.pipeline.options import InspectOptions as InspectOptions
     from levit_edge.pipeline.options import PredictOptions as PredictOptions
+    from levit_edge.pipeline.options import SensitivityOptions as SensitivityOptions
     from levit_edge.pipeline.predict import predict as predict
+    from levit_edge.pipeline.sensitivity import sensitivity as sensitivity
 
 __version__ = "0.1.0"
 
-_VERBS = ("bench", "build", "diff", "evaluate", "gate", "inspect", "predict")
+_VERBS = ("bench", "build", "diff", "evaluate", "gate", "inspect", "predict", "sensitivity")
 _OPTIONS = (
     "BenchOptions",
     "BuildOptions",
@@ -36,6 +38,7 @@ _OPTIONS = (
     "GateOptions",
     "InspectOptions",
     "PredictOptions",
+    "SensitivityOptions",
 )
 
 

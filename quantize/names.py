@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
@@ -35,13 +35,14 @@ def layer_name(node: fx.Node) -> str:
     return f"{owner}.{node.name}" if owner else node.name
 
 
-def activation_key(node: fx.Node) -> Key:
-    """Of an operator that states how a computed tensor is stored: the output or the input of a layer, or in between."""
-    tensor = producer(node)
+def activation_key(nodes: Sequence[fx.Node]) -> Key:
+    """Of the operators that store one computed tensor: it is the output of a layer, the input of one, or in between."""
+    tensor = producer(nodes[0])
     if is_layer_node(tensor):
         return layer_name(tensor), "output"
-    layers = [reader for reader in readers(node) if is_layer_node(reader)]
-    return (layer_name(layers[0]), "input") if layers else _key_by_operator(tensor)
+    layers = {reader for node in nodes for reader in readers(node) if is_layer_node(reader)}
+    first = next((node for node in tensor.graph.nodes if node in layers), None)
+    return _key_by_operator(tensor) if first is None else (layer_name(first), "input")
 
 
 def constant_key(constant: fx.Node) -> Key:

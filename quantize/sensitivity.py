@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,12 +25,14 @@ from levit_edge.metrics.sqnr import decibels
 from quantize.hardswish import GATE_MAX, constant_value
 from quantize.names import Key, activation_key, constant_key, is_layer_node, numbered, producer, readers
 from quantize.observers import ActivationObserver, PerChannelWeightObserver
-from quantize.roles import LAYERS, is_constant, role
+from quantize.roles import LAYERS, is_constant, is_layer, layer_operands, role, source
 from quantize.scheme import Role
 
 Kind = Literal["activation", "weight"]
 Values = MutableMapping[fx.Node, Any]
 Change = Callable[[Tensor], Tensor]
+
+PER_CHANNEL = "per channel"  # layers that share a weight share its scales
 
 
 @dataclass
@@ -111,6 +113,26 @@ def sensitivity(prepared: fx.GraphModule, batches: Iterable[Tensor]) -> Sensitiv
     return found
 
 
+def batch_size(prepared: fx.GraphModule) -> int:
+    """Images that one run of ``prepared`` computes."""
+    (image,) = [node for node in prepared.graph.nodes if node.op == "placeholder"]
+    return int(image.meta["val"].shape[0])
+
+
+def storable(module: fx.GraphModule) -> dict[str, tuple[object, Role | None, int]]:
+    """The (operator, role, number of constant operands) of every node that a scheme may store, or a layer reads.
+
+    Two programs of one model whose tables are equal have the same stored tensors, by the same names.
+    """
+    nodes = module.graph.nodes
+    read = {source(layer_operands(node)[0]) for node in nodes if is_layer(node)}
+    return {
+        node.name: (node.target, role(node), sum(map(is_constant, node.all_input_nodes)))
+        for node in nodes
+        if node in read or is_layer(node) or role(node) is not None
+    }
+
+
 class SwitchedProgram:
     """A prepared program whose stored tensors are rounded or passed on, each as the caller chooses."""
 
@@ -129,23 +151,17 @@ class SwitchedProgram:
             for node, storage in self._storage.items()
             if is_constant(node.all_input_nodes[0])
         }
-        self.tensors = _stored_tensors(
-            {node: storage for node, storage in self._storage.items() if storage.counts}, self.batch_size
-        )
+        choices = {node: storage for node, storage in self._storage.items() if storage.parameters is not None}
+        self.tensors = _stored_tensors(choices, batch_size(prepared))
         self.every = frozenset(node for tensor in self.tensors for node in tensor.nodes)
         self._behind: dict[frozenset[fx.Node], list[fx.Node]] = {}
-
-    @property
-    def batch_size(self) -> int:
-        """Images of one run."""
-        return int(self._image.meta["val"].shape[0])
 
     def run(self, images: Tensor, rounded: frozenset[fx.Node]) -> Values:
         """The value of every node for ``images`` float32 [B, C, H, W], where the observers in ``rounded`` round.
 
         A batch that is too small is filled up with copies of its first image.
         """
-        missing = self.batch_size - len(images)
+        missing = int(self._image.meta["val"].shape[0]) - len(images)
         values: Values = {self._image: torch.cat([images, images[:1].expand(missing, -1, -1, -1)])}
         for node in self._nodes:
             if node is not self._image:
@@ -192,12 +208,11 @@ class SwitchedProgram:
 
 @dataclass(frozen=True)
 class _Storage:
-    """What an observer stands for. ``counts``: rounding is a choice there; a bias is always passed on."""
+    """What an observer stands for. ``parameters`` are None where rounding is no choice: a bias is always passed on."""
 
     rounded: Change
     passed: Change
-    counts: bool
-    observer: object
+    parameters: object = None
 
     @classmethod
     def of(cls, node: fx.Node, observer: object) -> _Storage:
@@ -209,8 +224,9 @@ class _Storage:
             low, high = observer.quant_min, observer.quant_max
             return cls(
                 lambda values: torch.fake_quantize_per_channel_affine(values, scale, zero_point.int(), 0, low, high),
-                same, counts=True, observer=observer,
-            )  # fmt: skip
+                same,
+                parameters=PER_CHANNEL,
+            )
         if isinstance(observer, ActivationObserver) and not is_constant(producer(node)):
             numbers = observer.calculate_qparams()
             step, zero, low, high = float(numbers[0]), int(numbers[1]), observer.quant_min, observer.quant_max
@@ -218,32 +234,32 @@ class _Storage:
             return cls(
                 lambda values: torch.fake_quantize_per_tensor_affine(values, step, zero, low, high),
                 (lambda values: values.clamp(0, GATE_MAX)) if is_gate else same,  # its range is the clamp of Hardswish
-                counts=True, observer=observer,
-            )  # fmt: skip
-        return cls(same, same, counts=False, observer=observer)
+                parameters=(step, zero, low, high),
+            )
+        return cls(same, same)
 
 
-def _stored_tensors(storage: Mapping[fx.Node, _Storage], batch_size: int) -> tuple[StoredTensor, ...]:
-    """Observers that share their parameters are one tensor."""
-    groups: dict[int, list[fx.Node]] = {}
+def _stored_tensors(storage: Mapping[fx.Node, _Storage], images: int) -> tuple[StoredTensor, ...]:
+    """Observers that store a tensor in the same way, for several readers or behind a move, are one."""
+    groups: dict[tuple[fx.Node, object], list[fx.Node]] = {}
     for node, found in storage.items():
-        groups.setdefault(id(found.observer), []).append(node)
-    named = numbered((_key(nodes[0]), nodes) for nodes in groups.values())
+        groups.setdefault((producer(node), found.parameters), []).append(node)
+    named = numbered((_key(nodes), nodes) for nodes in groups.values())
     return tuple(
         StoredTensor(
             key=key,
             kind="weight" if is_constant(producer(nodes[0])) else "activation",
             nodes=frozenset(nodes),
-            elements=producer(nodes[0]).meta["val"].numel() // (1 if is_constant(producer(nodes[0])) else batch_size),
-            macs=sum(_macs(layer) for layer in dict.fromkeys(r for node in nodes for r in readers(node))) // batch_size,
+            elements=producer(nodes[0]).meta["val"].numel() // (1 if is_constant(producer(nodes[0])) else images),
+            macs=sum(_macs(layer) for layer in dict.fromkeys(r for node in nodes for r in readers(node))) // images,
         )
         for key, nodes in named.items()
     )
 
 
-def _key(node: fx.Node) -> Key:
-    tensor = producer(node)
-    return constant_key(tensor) if is_constant(tensor) else activation_key(node)
+def _key(nodes: Sequence[fx.Node]) -> Key:
+    tensor = producer(nodes[0])
+    return constant_key(tensor) if is_constant(tensor) else activation_key(nodes)
 
 
 def _macs(node: fx.Node) -> int:

@@ -7,11 +7,21 @@ from typing import Annotated
 import typer
 
 from levit_edge import __version__
-from levit_edge.cli import bench, build, device, diff, doctor, evaluate, gate, inspect, predict
+from levit_edge.cli import bench, build, device, diff, doctor, evaluate, gate, inspect, predict, sensitivity
 from levit_edge.cli.console import logging_to_stderr
 from levit_edge.cli.verb import add_verb, epilog
 
-VERBS = (build.VERB, evaluate.VERB, bench.VERB, gate.VERB, diff.VERB, inspect.VERB, predict.VERB, doctor.VERB)
+VERBS = (
+    build.VERB,
+    evaluate.VERB,
+    bench.VERB,
+    gate.VERB,
+    diff.VERB,
+    inspect.VERB,
+    sensitivity.VERB,
+    predict.VERB,
+    doctor.VERB,
+)
 
 app = typer.Typer(
     name="levit-edge",

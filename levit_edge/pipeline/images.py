@@ -25,7 +25,7 @@ from levit_edge.demo import CALIBRATION_FOLDER, EVALUATION_FOLDER, demo_archive
 from levit_edge.errors import InputError
 from levit_edge.families.preprocessing import Preprocessing
 from levit_edge.pipeline.load import Subject
-from levit_edge.pipeline.options import BuildOptions
+from levit_edge.pipeline.options import ModelOptions
 from levit_edge.progress import Progress
 from levit_edge.report.schema import EvaluationSet
 from levit_edge.wording import listed
@@ -124,7 +124,7 @@ def noise(count: int, subject: Subject) -> Batch:
 
 
 @contextmanager
-def open_images(options: BuildOptions, subject: Subject, *, calibrates: bool) -> Iterator[Images]:
+def open_images(options: ModelOptions, subject: Subject, *, calibrates: bool) -> Iterator[Images]:
     """The data sets of ``options``, open as long as the block lasts, and what was chosen from them.
 
     ``calibrates``: the recipe does. Raises InputError when it then has nothing to calibrate with.
@@ -141,7 +141,7 @@ def open_images(options: BuildOptions, subject: Subject, *, calibrates: bool) ->
 class _Opener:
     """Opens data sets that stay open as long as ``stack``."""
 
-    options: BuildOptions
+    options: ModelOptions
     subject: Subject
     stack: ExitStack
 

@@ -16,7 +16,7 @@ from levit_edge.families.family import Checkpoint
 from levit_edge.families.load import from_module, resolve
 from levit_edge.families.preprocessing import Preprocessing
 from levit_edge.families.registry import family
-from levit_edge.pipeline.options import BuildOptions
+from levit_edge.pipeline.options import ModelOptions
 from quantize.flow import trace
 
 
@@ -41,7 +41,7 @@ class Subject:
         return torch.zeros(1, self.num_channels, self.image_size, self.image_size)
 
 
-def load(options: BuildOptions) -> Subject:
+def load(options: ModelOptions) -> Subject:
     """The model that ``options`` name; InputError when it is no classifier or cannot be loaded."""
     checkpoint = _checkpoint(options)
     if not checkpoint.labels:
@@ -67,7 +67,7 @@ def load(options: BuildOptions) -> Subject:
     )
 
 
-def _checkpoint(options: BuildOptions) -> Checkpoint:
+def _checkpoint(options: ModelOptions) -> Checkpoint:
     labels = None if options.labels is None else _read_labels(options.labels)
     if options.model is None:
         return demo_checkpoint()

@@ -85,14 +85,13 @@ BundlePath = Annotated[Path, _BUNDLE]
 
 
 @dataclass(frozen=True)
-class BuildOptions(_Checked):
-    """Every option of ``levit-edge build``.
+class ModelOptions(_Checked):
+    """What every verb that quantizes a model can be asked.
 
     ``model`` is a path, a hub id, a variant name (with ``random_weights``), a live module (one of a model family's own
     classes, fused or not, or a transformers model), or None for the embedded demo. ``targets`` are names of targets,
-    or ``all``, in any order; each is built once. ``labels`` is a text file with one class name a line.
-    ``limit`` caps the images to evaluate on. ``threads`` are those of the timed runtimes. ``device`` is another
-    machine that runs the bundles too. Raises InputError for an unknown target or a number out of its bounds.
+    or ``all``, in any order; each is taken once. ``labels`` is a text file with one class name a line. ``limit`` caps
+    the images to evaluate on. Raises InputError for an unknown target or a number out of its bounds.
     """
 
     model: Annotated[
@@ -119,16 +118,10 @@ class BuildOptions(_Checked):
     recipe: Annotated[str, Option("How to quantize: int8, fp32, fp16 or w8a16.", metavar="NAME|FILE.toml")] = "int8"
     samples: Annotated[int, Option("Calibration images to draw.", metavar="N", minimum=1)] = 256
     seed: Annotated[int, Option("Seed of the draw.", metavar="N")] = 0
-    out: Annotated[Path, Option("Where the bundles and the report go.", metavar="DIR")] = Path("dist")
     random_weights: Annotated[bool, Option("Let M be a variant name, without a checkpoint.")] = False
     labels: Annotated[Path | None, Option("Text file with one class name a line.", metavar="FILE")] = None
     skip_bad_images: Annotated[bool, Option("List damaged images instead of stopping.")] = False
-    gates: GatesPath = None
-    undecided: Undecided = None
-    threads: Threads = 1
-    runs: Annotated[int, Option("Rounds of the latency measurement.", metavar="N", minimum=1)] = TIMED_RUNS
     limit: Limit = None
-    device: DeviceName = LOCAL
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,6 +136,37 @@ class BuildOptions(_Checked):
         object.__setattr__(self, "targets", tuple(chosen))
         if self.random_weights and self.model is None:
             raise InputError("--random-weights needs --model with the name of a variant")
+
+
+@dataclass(frozen=True)
+class BuildOptions(ModelOptions):
+    """Every option of ``levit-edge build``.
+
+    ``threads`` are those of the timed runtimes. ``device`` is another machine that runs the bundles too. Raises
+    InputError as :class:`ModelOptions` does.
+    """
+
+    out: Annotated[Path, Option("Where the bundles and the report go.", metavar="DIR")] = Path("dist")
+    gates: GatesPath = None
+    undecided: Undecided = None
+    threads: Threads = 1
+    runs: Annotated[int, Option("Rounds of the latency measurement.", metavar="N", minimum=1)] = TIMED_RUNS
+    device: DeviceName = LOCAL
+
+
+@dataclass(frozen=True)
+class SensitivityOptions(ModelOptions):
+    """Every option of ``levit-edge sensitivity``. The noise is measured on the images to evaluate on."""
+
+    limit: Limit = 128
+    picture: Annotated[
+        Path | None, Option("Draw the tensors that cost most; the ending chooses the format.", metavar="FILE.svg")
+    ] = None
+
+    @property
+    def as_build(self) -> BuildOptions:
+        """The build that is looked at."""
+        return BuildOptions(**{field.name: getattr(self, field.name) for field in fields(ModelOptions)})
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def parameters(program: ExportedProgram) -> Parameters:
     nodes = list(module.graph.nodes)
     return Parameters(
         layers=tuple(layer_name(node) for node in nodes if is_layer_node(node)),
-        activations=numbered((activation_key(node), _activation(node)) for node in _stored(nodes)),
+        activations=numbered((activation_key(same), _activation(same[0])) for same in _stored(nodes)),
         constants=numbered(
             (constant_key(node), _constant(module, node)) for node in nodes if is_constant(node) and readers(node)
         ),
@@ -111,18 +111,16 @@ def stored_ranges(program: ExportedProgram) -> dict[str, tuple[float, float]]:
     return {name: (float(f"{low:.7g}"), float(f"{high:.7g}")) for name, (low, high) in ranges.items()}
 
 
-def _stored(nodes: list[fx.Node]) -> Iterator[fx.Node]:
-    """The operators that state how a tensor is stored, each statement once.
+def _stored(nodes: list[fx.Node]) -> Iterator[list[fx.Node]]:
+    """The operators that state how a tensor is stored, those together that state the same.
 
     Moves, several readers, and the two ends of a pair state the same again; where one of them does not, it counts.
     """
-    seen = set[tuple[fx.Node, tuple[object, ...]]]()
+    found: dict[tuple[fx.Node, tuple[object, ...]], list[fx.Node]] = {}
     for node in nodes:
         if node.target == QUANTIZE[0] or (node.target == DEQUANTIZE[0] and not is_constant(node.args[0])):
-            entry = producer(node), tuple(node.args[1:])
-            if entry not in seen:
-                yield node
-            seen.add(entry)
+            found.setdefault((producer(node), tuple(node.args[1:])), []).append(node)
+    yield from found.values()
 
 
 def _activation(node: fx.Node) -> Activation:

@@ -139,9 +139,14 @@ class FusedAttention(nn.Module):
         q = split_heads(self.queries(x, batch), batch, self.heads)  # [B * H, N_q, K]
         k = split_heads(self.k(x), batch, self.heads, transposed=True)  # [B * H, K, N_k]
         v = split_heads(self.v(x), batch, self.heads)  # [B * H, N_k, V]
-        bias = self.bias if batch == 1 else self.bias.repeat(batch, 1, 1)  # [B * H, N_q, N_k]
-        weights = (torch.bmm(q, k) + bias).softmax(dim=-1)
+        weights = self.biased(torch.bmm(q, k), batch).softmax(dim=-1)
         return self.proj(F.hardswish(merge_heads(torch.bmm(weights, v), batch)))
+
+    def biased(self, scores: Tensor, batch: int) -> Tensor:
+        """[B * H, N_q, N_k] with the attention bias added."""
+        if batch == 1:
+            return scores + self.bias
+        return (scores.unflatten(0, (batch, -1)) + self.bias).flatten(0, 1)  # [B, H, N_q, N_k] in between
 
 
 class FusedMlp(nn.Module):
