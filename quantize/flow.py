@@ -83,6 +83,7 @@ def prepare(
         activation_range=recipe.activation_range,
         weight_range=recipe.weight_range,
         weights_only=not recipe.calibrates,
+        keep_float=recipe.kept_tensors,
     )
     prepared: GraphModule = prepare_pt2e(program.module(), quantizer)
     return prepared

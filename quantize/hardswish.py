@@ -36,8 +36,10 @@ def _scale_weight(model: fx.GraphModule, layer: fx.Node, factor: float) -> None:
     layer.replace_input_with(weight, scaled)
 
 
-def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
+def split_hardswish(model: fx.GraphModule, stored: Set[Role], kept: Set[fx.Node] = frozenset()) -> dict[str, str]:
     """Rewrite, in place, each Hardswish between stored tensors; returns {name of its product: name of the Hardswish}.
+
+    A tensor is stored when its role is, and it is not among the ``kept`` ones.
 
     The new nodes are marked as GATE and HARDSWISH. The program computes a Hardswish again only when the gate is
     quantized over [0, 6].
@@ -48,7 +50,9 @@ def split_hardswish(model: fx.GraphModule, stored: Set[Role]) -> dict[str, str]:
     for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
         x = node.all_input_nodes[0]
         layers = readers(node)
-        if role(source(x)) not in stored or not all(is_layer(layer) for layer in layers):
+        if role(source(x)) not in stored or not kept.isdisjoint({source(x), node}):
+            continue
+        if not all(is_layer(layer) for layer in layers):
             continue
         name = f"{node.name}_shift"  # a constant for each: PT2E folds them one by one
         model.register_buffer(name, torch.tensor([GATE_SHIFT]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from typing import TypeVar
 
 import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
 from torch import fx, ops
 
+from levit_edge.errors import InputError
+from levit_edge.wording import listed
 from quantize.roles import LAYERS, PRODUCTS, is_move
 
 _quantized = ops.quantized_decomposed
@@ -52,6 +55,23 @@ def constant_key(constant: fx.Node) -> Key:
         operands = [producer(operand) for operand in reader.all_input_nodes]
         return layer_name(reader), _OPERANDS.get(operands.index(constant), "input")
     return _key_by_operator(reader)
+
+
+def find_tensors(graph: fx.Graph, names: Collection[str]) -> frozenset[fx.Node]:
+    """The operators of a program without storage that compute what ``names`` name, such as ``stem.0 output``.
+
+    InputError for a name that no tensor has.
+    """
+    computed = [node for node in graph.nodes if node.op in ("placeholder", "call_function") and not is_move(node)]
+    by_name: dict[str, set[fx.Node]] = {}
+    for node in computed if names else ():
+        if readers(node) or is_layer_node(node):
+            by_name.setdefault(" ".join(activation_key([node])), set()).add(node)
+    for name in names:
+        if name not in by_name:
+            near = listed(get_close_matches(name, by_name, n=3) or sorted(by_name)[:3], 3)
+            raise InputError(f"the model has no tensor {name!r}; near: {near}; `levit-edge sensitivity` shows them")
+    return frozenset(node for name in names for node in by_name[name])
 
 
 def numbered(entries: Iterable[tuple[Key, V]]) -> dict[Key, V]:

@@ -21,7 +21,9 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, EdgeOrNode, QuantizationSpecBase
 
+from levit_edge.errors import InputError
 from quantize.hardswish import GATE_MAX, constant_value, split_hardswish
+from quantize.names import activation_key, find_tensors
 from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.ranges import QParams, RangeMethod
 from quantize.roles import is_constant, is_layer, is_move, layer_operands, role, source
@@ -58,10 +60,12 @@ class SchemeQuantizer(Quantizer):
         activation_range: RangeMethod = "mse",
         weight_range: RangeMethod = "minmax",
         weights_only: bool = False,
+        keep_float: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.scheme, self.histograms = scheme, dict(histograms)
         self.activation_range, self.weight_range, self.weights_only = activation_range, weight_range, weights_only
+        self.keep_float, self._kept = keep_float, frozenset[fx.Node]()
         self._activation = QuantizationSpec(
             dtype=_DTYPES[scheme.activation_dtype],
             observer_or_fake_quant_ctr=ActivationObserver,
@@ -79,15 +83,17 @@ class SchemeQuantizer(Quantizer):
         )
 
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
+        self._kept = find_tensors(model.graph, self.keep_float)
         if self.scheme.hardswish == "integer":
-            for name, hardswish in split_hardswish(model, self.scheme.stored).items():
+            for name, hardswish in split_hardswish(model, self.scheme.stored, self._kept).items():
                 self.histograms[name] = self.histograms[hardswish].scaled(GATE_MAX)
         return model
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         for node in model.graph.nodes:
             inputs = self._inputs(model, node)
-            output = self._activation if role(node) in self.scheme.stored else None
+            self._check_kept(node, inputs)
+            output = self._activation if role(node) is not None and self._is_stored(node) else None
             if is_move(node) and self._is_stored(node):
                 output = SharedQuantizationSpec(node.all_input_nodes[0])
             if inputs or output is not None:
@@ -95,7 +101,13 @@ class SchemeQuantizer(Quantizer):
         return model
 
     def _is_stored(self, node: fx.Node) -> bool:
-        return role(source(node)) in self.scheme.stored
+        return role(source(node)) in self.scheme.stored and source(node) not in self._kept
+
+    def _check_kept(self, node: fx.Node, inputs: Mapping[fx.Node, QuantizationSpecBase | None]) -> None:
+        """InputError where an integer layer would have to give floats, and the target has no such layer."""
+        if node in self._kept and inputs and role(node) in self.scheme.required:
+            name = " ".join(activation_key([node]))
+            raise InputError(f"keep_float has {name!r}, but an integer layer of this target gives only integers")
 
     def _inputs(self, model: fx.GraphModule, node: fx.Node) -> dict[fx.Node, QuantizationSpecBase | None]:
         if is_layer(node):
@@ -113,7 +125,7 @@ class SchemeQuantizer(Quantizer):
             return {weight: self._weight}
         if self._is_stored(x):
             specs: dict[fx.Node, QuantizationSpecBase | None] = {x: SharedQuantizationSpec(x), weight: self._weight}
-        elif self.scheme.float_residual and role(source(x)) in _FLOAT_BETWEEN_OPERATORS:
+        elif self._is_read_as_integers(x):
             specs = {x: self._activation, weight: self._weight}
         else:
             return {}
@@ -128,6 +140,11 @@ class SchemeQuantizer(Quantizer):
                 ch_axis=0,
             )
         return specs
+
+    def _is_read_as_integers(self, x: fx.Node) -> bool:
+        """True for a tensor that is float between operators and that a layer quantizes for itself."""
+        between = role(source(x)) in _FLOAT_BETWEEN_OPERATORS and source(x) not in self._kept
+        return self.scheme.float_residual and between
 
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing to check: an operator that is not understood stays float."""

@@ -25,7 +25,8 @@ class Recipe:
     """How a model is stored and computed.
 
     ``activation_range`` and ``weight_range`` choose the clipping: ``minmax``, or ``mse``, the range with the least
-    squared error. ``keep_float`` names roles of tensors (:class:`quantize.scheme.Role`) that stay float where the
+    squared error. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of tensors
+    (:class:`quantize.scheme.Role`) that stay float where the
     target would store them as integers. ``base`` is the built-in recipe that a file started from.
     """
 
@@ -43,7 +44,7 @@ class Recipe:
             if value not in allowed:
                 raise InputError(f"recipe {self.name}: {field} is {value!r}; valid: {', '.join(allowed)}")
         roles = [role.value for role in Role]
-        for role in self.keep_float:
+        for role in self._kept_roles:
             if role not in roles:
                 raise InputError(f"recipe {self.name}: keep_float has {role!r}; valid: {', '.join(roles)}")
         if self.activations == "int8" and self.weights != "int8":
@@ -52,6 +53,16 @@ class Recipe:
             raise InputError(f"recipe {self.name}: float16 weights need float16 activations, not {self.activations}")
         if self.keep_float and self.activations != "int8":
             raise InputError(f"recipe {self.name}: keep_float is for int8 activations, not {self.activations}")
+
+    @property
+    def kept_tensors(self) -> tuple[str, ...]:
+        """What ``keep_float`` names by layer and tensor; no role has a space."""
+        given: tuple[object, ...] = self.keep_float  # a TOML file can hold anything
+        return tuple(name for name in given if isinstance(name, str) and " " in name)
+
+    @property
+    def _kept_roles(self) -> tuple[str, ...]:
+        return tuple(name for name in self.keep_float if name not in self.kept_tensors)
 
     @property
     def calibrates(self) -> bool:
@@ -77,7 +88,7 @@ class Recipe:
         """The target's scheme as this recipe uses it; InputError when it keeps float what the target cannot."""
         if self.activations != "int8":
             return replace(scheme, stored=frozenset(), constant_bias="float" if self.weights != "int8" else "weight")
-        kept = frozenset(Role(role) for role in self.keep_float)
+        kept = frozenset(Role(role) for role in self._kept_roles)
         if kept & scheme.required:
             names = ", ".join(sorted(role.value for role in kept & scheme.required))
             raise InputError(f"recipe {self.name}: keep_float has {names}, which this target needs as integers")
@@ -122,5 +133,5 @@ def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
         raise InputError(f"recipe {path}: base is {base!r}; valid: {', '.join(RECIPES)}")
     keep = settings.pop("keep_float", [])
     if not isinstance(keep, list):
-        raise InputError(f"recipe {path}: keep_float is {keep!r}; give a list of roles")
+        raise InputError(f"recipe {path}: keep_float is {keep!r}; give a list of roles and tensors")
     return replace(RECIPES[base], name=path.stem, keep_float=tuple(keep), **settings)

@@ -13,6 +13,7 @@ from levit_edge.bundle.manifest import CalibrationInfo
 from levit_edge.errors import InputError
 from levit_edge.pipeline.plan import Job
 from quantize.flow import calibrate as gather
+from quantize.names import find_tensors
 from quantize.statistics import Histogram
 
 
@@ -30,6 +31,7 @@ def calibrate(job: Job) -> Calibrated:
     selection = job.images.calibration
     if not job.plan.recipe.calibrates or selection is None:
         return Calibrated()
+    find_tensors(job.subject.program.module().graph, job.plan.recipe.kept_tensors)  # refuses unknown names at once
     skipped: list[str] = []
 
     def inputs() -> Iterator[Tensor]:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from levit_edge.errors import InputError
 from levit_edge.pipeline.verify import sqnr_db
 from quantize.flow import calibrate, quantize, trace
 from quantize.recipes import RECIPES
 from quantize.roles import LAYERS, aten
+from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
 from tests.programs import (
     ATTENTIONS,
@@ -96,6 +98,43 @@ def test_a_role_that_may_stay_float_does(name: str, role: str) -> None:
     program = quantize(scene.program, scene.example, recipe, scheme, scene.histograms)
     assert sqnr_db(scene.logits, run(program, scene.images)) >= 30
     assert len(list(nodes(program.module(), QUANTIZE))) < len(list(nodes(quantized(name).module(), QUANTIZE)))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_tensor_that_is_named_stays_float_and_the_others_do_not(name: str) -> None:
+    scene, scheme = micro(), TARGETS[name].scheme
+    keep = ("image", "stem.0 output", "blocks.1.up input")
+    recipe = replace(RECIPES["int8"], keep_float=keep)
+    ranges = stored_ranges(quantize(scene.program, scene.example, recipe, scheme, scene.histograms))
+    before = stored_ranges(quantized(name))
+    gone = {"stem.0 input", "stem.0 output", "stem.0 weight", "blocks.1.up input", "blocks.1.up weight"}
+    gate = {"stem.1 add"} if name == "onnx" else set()  # of a Hardswish that is float now
+    assert set(ranges) == set(before) - gone - gate
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "reason"),
+    [
+        (
+            "executorch",
+            "blocks.0.q output",
+            "'blocks.0.q output', but an integer layer of this target gives only integers",
+        ),
+        ("onnx", "stem.0 outputs", "no tensor 'stem.0 outputs'; near: stem.0 output"),
+        ("coreml", "one two", "no tensor 'one two'; near: "),
+    ],
+)
+def test_a_tensor_that_cannot_stay_float_is_refused(name: str, kept: str, reason: str) -> None:
+    scene, recipe = micro(), replace(RECIPES["int8"], keep_float=(kept,))
+    with pytest.raises(InputError, match=reason):
+        quantize(scene.program, scene.example, recipe, TARGETS[name].scheme, scene.histograms)
+
+
+def test_a_float_layer_may_give_floats_on_every_target() -> None:
+    scene, recipe = micro(), replace(RECIPES["int8"], keep_float=("pooled", "head output"))
+    for target in TARGETS.values():
+        program = quantize(scene.program, scene.example, recipe, target.scheme, scene.histograms)
+        assert not {"head input", "head weight", "head output"} & set(stored_ranges(program))
 
 
 def test_minmax_and_mse_differ_and_both_work() -> None:
