@@ -81,6 +81,7 @@ def prepare(
         recipe.scheme(scheme),
         histograms,
         activation_range=recipe.activation_range,
+        activation_error=recipe.activation_error,
         weight_range=recipe.weight_range,
         weights_only=not recipe.calibrates,
         keep_float=recipe.kept_tensors,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from quantize.roles import aten, is_layer, layer_operands, mark, readers, role, source
@@ -16,6 +18,19 @@ from quantize.scheme import Role
 
 GATE_SHIFT = 3.0
 GATE_MAX = 6.0
+
+
+def hardswish(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``x * min(max(x + 3, 0), 6) / 6``."""
+    found: NDArray[np.float64] = values * np.clip(values + GATE_SHIFT, 0, GATE_MAX) / GATE_MAX
+    return found
+
+
+def only_hardswish_reads(node: fx.Node) -> bool:
+    """True where every operator that computes with ``node`` is a Hardswish, or a part of one that was split."""
+    found = readers(node)
+    parts = (Role.GATE, Role.HARDSWISH)
+    return bool(found) and all(reader.target == aten.hardswish.default or role(reader) in parts for reader in found)
 
 
 def constant_value(model: fx.GraphModule, node: fx.Node) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchao.quantization.pt2e import ObserverBase
 
-from quantize.ranges import QParams, RangeMethod, choose
+from quantize.ranges import Operator, QParams, RangeMethod, choose
 from quantize.statistics import Histogram
 
 WEIGHT_MAX = 127
@@ -30,10 +30,11 @@ class _PresetObserver(ObserverBase):
 
 
 class ActivationObserver(_PresetObserver):
-    """Per-tensor affine parameters: ``fixed``, or else chosen from ``histogram``."""
+    """Per-tensor affine parameters: ``fixed``, or else chosen from ``histogram``, by the error ``behind`` if given."""
 
     method: RangeMethod = "mse"
     histogram: Histogram | None = None
+    behind: Operator | None = None
     fixed: QParams | None = None
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,7 @@ class ActivationObserver(_PresetObserver):
         if self.fixed is None:
             if self.histogram is None:
                 raise RuntimeError("an annotated tensor has no histogram")
-            self.fixed = choose(self.histogram, self.method, self.quant_min, self.quant_max)
+            self.fixed = choose(self.histogram, self.method, self.quant_min, self.quant_max, self.behind)
         return torch.tensor([self.fixed.scale]), torch.tensor([self.fixed.zero_point])
 
 

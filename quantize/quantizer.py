@@ -22,10 +22,10 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, EdgeOrNode, QuantizationSpecBase
 
 from levit_edge.errors import InputError
-from quantize.hardswish import GATE_MAX, constant_value, split_hardswish
+from quantize.hardswish import GATE_MAX, constant_value, hardswish, only_hardswish_reads, split_hardswish
 from quantize.names import activation_key, find_tensors
 from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
-from quantize.ranges import QParams, RangeMethod
+from quantize.ranges import ActivationError, QParams, RangeMethod
 from quantize.roles import is_constant, is_layer, is_move, layer_operands, role, source
 from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
 from quantize.statistics import Histogram, merged
@@ -58,6 +58,7 @@ class SchemeQuantizer(Quantizer):
         histograms: Mapping[str, Histogram],
         *,
         activation_range: RangeMethod = "mse",
+        activation_error: ActivationError = "tensor",
         weight_range: RangeMethod = "minmax",
         weights_only: bool = False,
         keep_float: tuple[str, ...] = (),
@@ -65,6 +66,7 @@ class SchemeQuantizer(Quantizer):
         super().__init__()
         self.scheme, self.histograms = scheme, dict(histograms)
         self.activation_range, self.weight_range, self.weights_only = activation_range, weight_range, weights_only
+        self.activation_error = activation_error
         self.keep_float, self._kept = keep_float, frozenset[fx.Node]()
         self._activation = QuantizationSpec(
             dtype=_DTYPES[scheme.activation_dtype],
@@ -85,8 +87,8 @@ class SchemeQuantizer(Quantizer):
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
         self._kept = find_tensors(model.graph, self.keep_float)
         if self.scheme.hardswish == "integer":
-            for name, hardswish in split_hardswish(model, self.scheme.stored, self._kept).items():
-                self.histograms[name] = self.histograms[hardswish].scaled(GATE_MAX)
+            for name, whole in split_hardswish(model, self.scheme.stored, self._kept).items():
+                self.histograms[name] = self.histograms[whole].scaled(GATE_MAX)
         return model
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -184,6 +186,8 @@ class SchemeQuantizer(Quantizer):
         if any(role(node) is Role.GATE for node in sources):
             observer.fixed = QParams(GATE_MAX / 255, self.scheme.quant_min)
             return
+        if self.activation_error == "behind" and all(only_hardswish_reads(node) for node in sources):
+            observer.behind = hardswish
         parts = []
         for node in sorted(sources, key=lambda node: node.name):
             if is_constant(node):

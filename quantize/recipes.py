@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from levit_edge.errors import InputError
-from quantize.ranges import RANGE_METHODS, RangeMethod
+from quantize.ranges import ACTIVATION_ERRORS, RANGE_METHODS, ActivationError, RangeMethod
 from quantize.scheme import Role, Scheme
 
 Weights = Literal["float32", "float16", "int8"]
@@ -16,6 +16,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "weights": ("float32", "float16", "int8"),
     "activations": ("float32", "float16", "int8"),
     "activation_range": RANGE_METHODS,
+    "activation_error": ACTIVATION_ERRORS,
     "weight_range": RANGE_METHODS,
 }
 
@@ -25,9 +26,10 @@ class Recipe:
     """How a model is stored and computed.
 
     ``activation_range`` and ``weight_range`` choose the clipping: ``minmax``, or ``mse``, the range with the least
-    squared error. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of tensors
-    (:class:`quantize.scheme.Role`) that stay float where the
-    target would store them as integers. ``base`` is the built-in recipe that a file started from.
+    squared error. ``activation_error`` says which error: that of the tensor itself, or, where only Hardswish reads the
+    tensor, the one ``behind`` it. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of
+    tensors (:class:`quantize.scheme.Role`) that stay float where the target would store them as integers. ``base`` is
+    the built-in recipe that a file started from.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Recipe:
     weights: Weights
     activations: Weights
     activation_range: RangeMethod = "mse"
+    activation_error: ActivationError = "tensor"
     weight_range: RangeMethod = "minmax"
     keep_float: tuple[str, ...] = ()
 

@@ -130,6 +130,18 @@ def test_a_tensor_that_cannot_stay_float_is_refused(name: str, kept: str, reason
         quantize(scene.program, scene.example, recipe, TARGETS[name].scheme, scene.histograms)
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_error_behind_hardswish_changes_the_ranges_that_only_it_reads(name: str) -> None:
+    scene, recipe = micro(), replace(RECIPES["int8"], activation_error="behind")
+    program = quantize(scene.program, scene.example, recipe, TARGETS[name].scheme, scene.histograms)
+    before, after = stored_ranges(quantized(name)), stored_ranges(program)
+    assert set(before) == set(after)
+    behind = {"stem.0 output", "stem.1 output", "stem.2 output"}
+    behind |= {tensor for tensor in before if tensor.endswith((".up output", "mlp output"))}
+    assert {tensor for tensor in before if before[tensor] != after[tensor]} <= behind
+    assert sqnr_db(scene.logits, run(program, scene.images)) >= 30
+
+
 def test_a_float_layer_may_give_floats_on_every_target() -> None:
     scene, recipe = micro(), replace(RECIPES["int8"], keep_float=("pooled", "head output"))
     for target in TARGETS.values():

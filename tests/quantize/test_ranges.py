@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from quantize.hardswish import hardswish
 from quantize.ranges import QParams, RangeMethod, affine, choose, minimal_error_range, squared_error
 from quantize.statistics import BINS, Histogram
 
@@ -154,6 +155,21 @@ def test_a_range_never_crosses_zero(kind: str) -> None:
     assert low <= 0 <= high
     assert (low == 0) == (histogram.minimum >= 0)
     assert (high == 0) == (histogram.maximum <= 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_range_for_what_hardswish_makes_of_a_tensor_is_better_there(kind: str) -> None:
+    """Against every value, not the histogram: float64 rounding of each sample, then Hardswish."""
+    values = 3 * _samples(kind)
+    histogram, exact = _histogram(values), values.astype(np.float64)
+    errors = []
+    for behind in (hardswish, None):
+        found = choose(histogram, "mse", *UINT8, behind)
+        errors.append(np.square(hardswish(_round_trip(exact, found, *UINT8)) - hardswish(exact)).sum())
+    assert errors[0] <= errors[1] * 1.001
+    if kind in ("normal", "heavy tails"):  # much of them lies below -3
+        low, high = minimal_error_range(histogram, hardswish)
+        assert errors[0] < 0.7 * errors[1] and -3.6 < low < -2.5 and high > 5
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.375, 1e-9, -1e9])
