@@ -55,11 +55,20 @@ def clear_os_errors(path: Path) -> Iterator[None]:
         raise InputError(f"{Path(name) if outside else path}: {advice}") from error
 
 
+_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write the whole file or leave what was there: a temporary file beside it, flushed to disk, then renamed.
 
-    Raises InputError for the disk errors that a user can fix.
+    What is no file, such as ``/dev/stdout`` or a pipe, is written to as it is, and a link stays a link. Raises
+    InputError for the disk errors that a user can fix.
     """
+    if path.parent in _STREAMS or (path.exists() and not path.is_file()):
+        with clear_os_errors(path), path.open("ab") as stream:
+            stream.write(data)
+        return
+    path = path.resolve()
     staged = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     with clear_os_errors(path):
         try:

@@ -50,6 +50,32 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path) == ["report.json"]
 
 
+def test_a_stream_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    files.write_text(Path(f"/dev/fd/{writer}"), "to a pipe")
+    os.close(writer)
+    assert os.read(reader, 100) == b"to a pipe"
+    os.close(reader)
+    with (tmp_path / "redirected").open("wb") as redirected:
+        redirected.write(b"before ")
+        redirected.flush()
+        files.write_text(Path(f"/dev/fd/{redirected.fileno()}"), "after")
+    assert (tmp_path / "redirected").read_bytes() == b"before after"
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_full_device_is_one_line_and_stays_a_device() -> None:
+    with pytest.raises(InputError, match="/dev/full: no space left"):
+        files.write_text(Path("/dev/full"), "text")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    files.write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == "text"
+
+
 def test_a_really_full_disk_is_one_line(tiny_disk: Path) -> None:
     path = tiny_disk / "model.onnx"
     path.write_text("old")
