@@ -1,18 +1,21 @@
 # demo   install the product, build the embedded LeViT for every target into dist/
-# test   install the test tools, run the fast tests, and the slow ones, one by one, when CI or SLOW is set
+# test   install the test tools, run the fast tests, and the slow ones when CI or SLOW is set
 # baselines  build the demo, show what differs from tests/baselines/demo.json, and record the new report there; needs
 #        the emulated core: levit-edge device add qemu-arm64
 # check  formatting, lint, types, import direction, duplicated logic, and the schemas of the CI files
 #
 # Variables: VENV (the virtual environment), PYTHON (the interpreter that makes it), OUT (folder of the demo's bundles),
-# WORKERS (processes that run the fast tests), PYTEST_ARGS, TORCH_INDEX (an extra index to look for torch in, such as
-# https://download.pytorch.org/whl/cpu where the default index has only the CUDA build, which works too but is larger).
+# WORKERS and SLOW_WORKERS (processes that run the fast and the slow tests), PYTEST_ARGS, TORCH_INDEX (an extra index to
+# look for torch in, such as https://download.pytorch.org/whl/cpu where the default index has only the CUDA build, which
+# works too but is larger).
 
 VENV ?= .venv
 PYTHON ?= python3
 OUT ?= dist
 # One process for each CPU, but not more than four: each takes about 1 GB.
 WORKERS ?= logical --maxprocesses 4
+# Two for the slow tests, whose builds take about 2 GB each; those of one file run in one process.
+SLOW_WORKERS ?= 2
 PYTEST_ARGS ?=
 TORCH_INDEX ?=
 
@@ -29,7 +32,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
-	$(if $(CI)$(SLOW),$(BIN)/python -m pytest -m slow $(PYTEST_ARGS),@echo "slow tests left out; SLOW=1 runs them")
+	$(if $(CI)$(SLOW),$(BIN)/python -m pytest -m slow -n $(SLOW_WORKERS) --dist loadfile $(PYTEST_ARGS),@echo "slow tests left out; SLOW=1 runs them")
 
 baselines: $(VENV)/.installed
 	$(BIN)/levit-edge build --device qemu-arm64 --out $(OUT)

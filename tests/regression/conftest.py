@@ -14,7 +14,8 @@ from levit_edge.devices.qemu.folder import CACHE_VARIABLE
 from levit_edge.errors import MissingComponentError
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.options import BuildOptions
-from levit_edge.report.schema import Report
+from levit_edge.report.schema import Report, load_report
+from tests.shared_results import shared_folder
 
 EMULATED = "qemu-arm64"
 
@@ -28,19 +29,24 @@ def arm64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             open_device(EMULATED)
         except MissingComponentError:
-            patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+            cache = shared_folder(tmp_path_factory, "device-cache", lambda _: None)  # where the first process adds it
+            patch.setenv(CACHE_VARIABLE, str(cache))
             add_device(EMULATED)
         yield EMULATED
 
 
 @pytest.fixture(scope="session")
-def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ``demo`` is built."""
-    return tmp_path_factory.mktemp("demo")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A build of the demo, on the emulated processor too where there is an emulator."""
+    device = request.getfixturevalue("arm64") if shutil.which(EMULATOR) else LOCAL
+    return shared_folder(tmp_path_factory, "demo", lambda folder: _build_demo(folder, device))
+
+
+def _build_demo(folder: Path, device: str) -> None:
+    build(BuildOptions(out=folder, device=device))
 
 
 @pytest.fixture(scope="session")
-def demo(demo_folder: Path, request: pytest.FixtureRequest) -> Report:
-    """The report of the demo, on the emulated processor too where there is an emulator."""
-    device = request.getfixturevalue("arm64") if shutil.which(EMULATOR) else LOCAL
-    return build(BuildOptions(out=demo_folder, device=device))
+def demo(demo_folder: Path) -> Report:
+    """The report in ``demo_folder``."""
+    return load_report(demo_folder / "report.json")

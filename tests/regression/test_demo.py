@@ -23,8 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def check(demo: Report, demo_folder: Path) -> GateCheck:
-    del demo  # it is in the folder
+def check(demo_folder: Path) -> GateCheck:
     return gate(GateOptions(demo_folder / "report.json", baseline=BASELINE, gates=BASELINE_GATES))
 
 
