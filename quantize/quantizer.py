@@ -2,7 +2,8 @@
 
 The annotation is by tensor: each stored role gets a quantize/dequantize pair behind its producer, moves (view,
 permute, …) share the parameters of what they move, and everything else stays float. A layer computes in integers when
-its input is stored, or is quantized on the way into the layer; then its weight is quantized too, otherwise nothing is.
+its input is stored, or is quantized on the way into the layer; then its weight is quantized too. Otherwise it computes
+in float and gives floats, which a layer that reads them quantizes for itself.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class SchemeQuantizer(Quantizer):
         self.scheme, self.histograms = scheme, dict(histograms)
         self.activation_range, self.weight_range, self.weights_only = activation_range, weight_range, weights_only
         self.activation_error = activation_error
-        self.keep_float, self._kept = keep_float, frozenset[fx.Node]()
+        self.keep_float, self._named, self._float_outputs = keep_float, frozenset[fx.Node](), set[fx.Node]()
         self._activation = QuantizationSpec(
             dtype=_DTYPES[scheme.activation_dtype],
             observer_or_fake_quant_ctr=ActivationObserver,
@@ -85,9 +86,13 @@ class SchemeQuantizer(Quantizer):
         )
 
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
-        self._kept = find_tensors(model.graph, self.keep_float)
+        self._named = find_tensors(model.graph, self.keep_float)
+        for node in model.graph.nodes:  # from the image on: whether a layer is float depends on those before it
+            if is_layer(node) and not self._layer_inputs(node):
+                self._float_outputs.add(node)
         if self.scheme.hardswish == "integer":
-            for name, whole in split_hardswish(model, self.scheme.stored, self._kept).items():
+            kept = self._named | self._float_outputs
+            for name, whole in split_hardswish(model, self.scheme.stored, kept).items():
                 self.histograms[name] = self.histograms[whole].scaled(GATE_MAX)
         return model
 
@@ -103,11 +108,12 @@ class SchemeQuantizer(Quantizer):
         return model
 
     def _is_stored(self, node: fx.Node) -> bool:
-        return role(source(node)) in self.scheme.stored and source(node) not in self._kept
+        kept = self._named | self._float_outputs
+        return role(source(node)) in self.scheme.stored and source(node) not in kept
 
     def _check_kept(self, node: fx.Node, inputs: Mapping[fx.Node, QuantizationSpecBase | None]) -> None:
         """InputError where an integer layer would have to give floats, and the target has no such layer."""
-        if node in self._kept and inputs and role(node) in self.scheme.required:
+        if node in self._named and inputs and role(node) in self.scheme.required:
             name = " ".join(activation_key([node]))
             raise InputError(f"keep_float has {name!r}, but an integer layer of this target gives only integers")
 
@@ -145,8 +151,9 @@ class SchemeQuantizer(Quantizer):
 
     def _is_read_as_integers(self, x: fx.Node) -> bool:
         """True for a tensor that is float between operators and that a layer quantizes for itself."""
-        between = role(source(x)) in _FLOAT_BETWEEN_OPERATORS and source(x) not in self._kept
-        return self.scheme.float_residual and between
+        tensor = source(x)
+        between = role(tensor) in _FLOAT_BETWEEN_OPERATORS or tensor in self._float_outputs
+        return self.scheme.float_residual and between and tensor not in self._named
 
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing to check: an operator that is not understood stays float."""
