@@ -68,6 +68,8 @@ def find_tensors(graph: fx.Graph, names: Collection[str]) -> frozenset[fx.Node]:
         if readers(node) or is_layer_node(node):
             by_name.setdefault(" ".join(activation_key([node])), set()).add(node)
     for name in names:
+        if name.split(" ")[-1] in _OPERANDS.values():
+            raise InputError(f"{name!r} cannot be kept float by itself; name the input of its layer")
         if name not in by_name:
             near = listed(get_close_matches(name, by_name, n=3) or sorted(by_name)[:3], 3)
             raise InputError(f"the model has no tensor {name!r}; near: {near}; `levit-edge sensitivity` shows them")

@@ -193,7 +193,9 @@ class SchemeQuantizer(Quantizer):
         if any(role(node) is Role.GATE for node in sources):
             observer.fixed = QParams(GATE_MAX / 255, self.scheme.quant_min)
             return
-        if self.activation_error == "behind" and all(only_hardswish_reads(node) for node in sources):
+        if self.activation_error == "behind" and all(
+            not is_constant(node) and only_hardswish_reads(node) for node in sources
+        ):
             observer.behind = hardswish
         parts = []
         for node in sorted(sources, key=lambda node: node.name):

@@ -49,11 +49,14 @@ class Recipe:
         roles = [role.value for role in Role]
         for role in self._kept_roles:
             if role not in roles:
-                raise InputError(f"recipe {self.name}: keep_float has {role!r}; valid: {', '.join(roles)}")
+                valid = f"{', '.join(roles)}, or a tensor, such as 'head input'"
+                raise InputError(f"recipe {self.name}: keep_float has {role!r}; valid: {valid}")
         if self.activations == "int8" and self.weights != "int8":
             raise InputError(f"recipe {self.name}: int8 activations need int8 weights, not {self.weights}")
         if self.weights == "float16" and self.activations != "float16":
             raise InputError(f"recipe {self.name}: float16 weights need float16 activations, not {self.activations}")
+        if self.activation_error == "behind" and (self.activation_range, self.activations) != ("mse", "int8"):
+            raise InputError(f"recipe {self.name}: activation_error behind is for int8 activations with range mse")
         if self.keep_float and self.activations != "int8":
             raise InputError(f"recipe {self.name}: keep_float is for int8 activations, not {self.activations}")
 

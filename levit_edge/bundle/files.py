@@ -32,6 +32,8 @@ _DISK_ERRORS = {
     errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
     errno.EEXIST: "a file stands where a folder is needed; choose another path",
     errno.EISDIR: "a folder stands where a file is needed; choose another path",
+    errno.EPIPE: "nothing reads it any more",
+    errno.EBADF: "it is not open; choose another path",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter path",
     errno.EXDEV: "it belongs to another disk or to a layer of a container image; choose another folder",
     errno.EIO: "the disk reported an input/output error; check the disk",
@@ -55,31 +57,41 @@ def clear_os_errors(path: Path) -> Iterator[None]:
         raise InputError(f"{Path(name) if outside else path}: {advice}") from error
 
 
-_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
-
-
 def write_bytes(path: Path, data: bytes) -> None:
     """Write the whole file or leave what was there: a temporary file beside it, flushed to disk, then renamed.
 
-    What is no file, such as ``/dev/stdout`` or a pipe, is written to as it is, and a link stays a link. Raises
-    InputError for the disk errors that a user can fix.
+    What is no file, such as a device or a pipe, is written to as it is, and a link stays a link. Raises InputError for
+    the disk errors that a user can fix.
     """
-    if path.parent in _STREAMS or (path.exists() and not path.is_file()):
-        with clear_os_errors(path), path.open("ab") as stream:
-            stream.write(data)
-        return
-    path = path.resolve()
-    staged = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     with clear_os_errors(path):
-        try:
-            with staged.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            staged.replace(path)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
+        if (number := _descriptor(path)) is not None:
+            with os.fdopen(os.dup(number), "wb") as stream:  # it shares its place in the file with the open one
+                stream.write(data)
+        elif path.exists() and not path.is_file():
+            with path.open("ab") as device:
+                device.write(data)
+        else:
+            _replace(Path(os.path.realpath(path)), data)
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of the open file that ``path`` names, such as ``/dev/fd/3``; None for any other path."""
+    if path.parent in (Path("/dev/fd"), Path("/proc/self/fd")) and path.name.isdecimal():
+        return int(path.name)
+    return {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}.get(path)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    staged = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        with staged.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from levit_edge.report.policy import IdentityName
 from levit_edge.report.schema import Delegation, Report, TargetReport
 
 NAMED_RANGES = 3  # of those that moved too far, the ones that moved furthest
+RANGES_NEED: tuple[IdentityName, ...] = ("model", "calibration", "recipe")
 FIGURES_NEED: tuple[IdentityName, ...] = ("model", "recipe")
 """Identities without which no figure is compared at all; the images and the host matter to some figures only."""
 
@@ -44,7 +45,8 @@ def _compare(name: str, report: Report, baseline: Report, slack: Regression) -> 
     if any(same[name] == "failed" for name in FIGURES_NEED):
         return
     if before.ranges:
-        yield _compare_ranges(now, before, slack, same["calibration"] == "passed")
+        other = [name for name in RANGES_NEED if same[name] != "passed"]
+        yield _compare_ranges(now, before, slack, other)
     yield at_most("baseline_size_bytes", now.size_bytes, before.size_bytes * (1 + slack.size_pct / 100))
     if before.accuracy is not None:
         yield from _compare_accuracy(now.accuracy, before.accuracy, slack, same["evaluation"] == "passed")
@@ -92,11 +94,15 @@ def _incomparable(now: Accuracy | None, before: Accuracy, same_images: bool) -> 
     return ""
 
 
-def _compare_ranges(now: TargetReport, before: TargetReport, slack: Regression, same_images: bool) -> GateResult:
+def _compare_ranges(
+    now: TargetReport, before: TargetReport, slack: Regression, other: Sequence[IdentityName]
+) -> GateResult:
     """How far the ends of the stored tensors' ranges moved, as a share of the width that each had in the baseline."""
     name, limit = "baseline_ranges", slack.ranges_pct
-    if not same_images:
-        return not_applicable(name, limit, "the calibration images are not those of the baseline")
+    if other:
+        return not_applicable(name, limit, f"another {' and '.join(other)} than that of the baseline")
+    if not now.ranges:
+        return undecided(name, limit, "this report has no ranges")
     tensors = sorted(now.ranges.keys() | before.ranges.keys())
     moved = {tensor: _moved_pct(now.ranges.get(tensor), before.ranges.get(tensor)) for tensor in tensors}
     worst = sorted(tensors, key=lambda tensor: -moved[tensor])[:NAMED_RANGES]

@@ -63,7 +63,8 @@ def _recipe(report: Report, target: TargetReport) -> str:
     del report
     if not target.recipe_settings:
         return UNKNOWN
-    settings = sha256(json.dumps(target.recipe_settings, sort_keys=True).encode())
+    plain = {name: sorted(map(str, v)) if isinstance(v, list) else v for name, v in target.recipe_settings.items()}
+    settings = sha256(json.dumps(plain, sort_keys=True).encode())
     return f"{target.recipe} {settings.hexdigest()[:_DIGITS]}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch.export import ExportedProgram
 from levit_edge.errors import InputError
 from levit_edge.metrics.sqnr import finite_or_none
 from levit_edge.pipeline.calibrate import calibrate
-from levit_edge.pipeline.images import BATCH, EvaluationPass, open_images
+from levit_edge.pipeline.images import BATCH, EvaluationPass, limited, open_images
 from levit_edge.pipeline.load import Subject, load
 from levit_edge.pipeline.options import SensitivityOptions
 from levit_edge.pipeline.plan import Job, make_plan
@@ -43,6 +44,7 @@ def sensitivity(options: SensitivityOptions, progress: Progress = QUIET) -> Sens
         selection = images.evaluation or images.calibration
         if selection is None:
             raise InputError("there are no images to measure the noise on; name some with --eval DATA")
+        selection = replace(selection, items=limited(selection.items, options.limit, options.seed))
         calibrated = calibrate(Job(plan, subject, images, Path(), progress))
         targets = {}
         for target in plan.targets:

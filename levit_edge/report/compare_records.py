@@ -12,9 +12,11 @@ from levit_edge.record import Record
 from levit_edge.report.difference import Change, ChangeKind
 from levit_edge.report.figures import READING_ORDER
 from levit_edge.report.schema import Report
+from levit_edge.wording import listed
 
 PRESENT = "present"  # a whole part that only one side has
 COUNT_NOISE = 1e-3  # of an instruction count: those of one file on one core were seen to differ by 0.013 %
+NAMED_RANGES = 3
 WHOLE_LIST = 8  # longer lists are shown by what the other side lacks
 
 LEFT_OUT = {
@@ -23,7 +25,7 @@ LEFT_OUT = {
     "kernels": "a table of functions, which `bench` shows",
     "notes": "sentences, not values",
     "outcomes": "bits of every single image",
-    "ranges": "the scales of two bundles are compared instead",
+    "ranges": "those that moved are counted and named, not listed",
     "recipe_settings.base": "the target's `recipe_base`",
     "recipe_settings.name": "the target's `recipe`",
     "schema_version": "a reader takes only its own",
@@ -100,13 +102,23 @@ def report_changes(before: Record, after: Record) -> list[Change]:
     """
     changes = [_change(leaf) for leaf in leaves(before, after) if not _is_target(leaf.path)]
     if isinstance(before, Report) and isinstance(after, Report):
-        changes += _program_changes(before, after)
+        changes += [*_program_changes(before, after), *_range_changes(before, after)]
     return sorted(changes, key=_reading_order)
 
 
 def manifest_changes(target: str, before: Record, after: Record, left_out: Mapping[str, str]) -> list[Change]:
     """What differs between the manifests of two bundles of ``target``."""
     return [_change(leaf) for leaf in leaves(before, after, left_out, ("targets", target, "manifest"))]
+
+
+def _range_changes(before: Report, after: Report) -> Iterator[Change]:
+    """How many quantization ranges of a target moved, and the first few by name."""
+    for target in before.targets.keys() & after.targets.keys():
+        old, new = before.targets[target].ranges, after.targets[target].ranges
+        moved = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if moved and old and new:
+            words = f"{len(moved)} of {len(new)} moved: {listed(moved, NAMED_RANGES)}"
+            yield _change(Leaf(("targets", target, "ranges"), f"{len(old)} ranges", words))
 
 
 def _is_target(path: Path) -> bool:

@@ -80,7 +80,7 @@ def _target_changes(target: str, changes: Sequence[Change]) -> Iterator[Section]
     for device in dict.fromkeys(change.device for change in changes if change.device is not None):
         there = [change for change in changes if change.device == device]
         yield from _changes(f"{target}: figures on {device}", [c for c in there if c.kind != "timing"])
-        yield from _changes(f"{target}: on {device}, never twice the same", [c for c in there if c.kind == "timing"])
+        yield from _changes(f"{target}: on {device}, differs from run to run", [c for c in there if c.kind == "timing"])
 
 
 def _changes(title: str, changes: Sequence[Change]) -> Iterator[Section]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from levit_edge.bundle.files import check_folder_of, write_bytes
-from levit_edge.errors import InputError
+from levit_edge.errors import InputError, MissingComponentError
 from levit_edge.report.sensitivity import SHOWN, SensitivityReport, TensorNoise, decibels_text
 
 COLOURS = {"activation": "#0072b2", "weight": "#d55e00"}  # Okabe and Ito (2008): all kinds of colour vision tell them
@@ -18,11 +18,13 @@ WIDTH_IN, BAR_IN, FRAME_IN = 8.0, 0.22, 1.1
 def check_picture(path: Path) -> None:
     """InputError for a folder that does not exist or an ending that matplotlib does not draw.
 
-    Raises ModuleNotFoundError where matplotlib is not installed.
+    Raises MissingComponentError where matplotlib is not installed.
     """
-    from matplotlib.backend_bases import FigureCanvasBase
-
     check_folder_of(path)
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ModuleNotFoundError:
+        raise MissingComponentError("matplotlib", "pip install 'levit-edge[picture]'") from None
     formats = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.removeprefix(".") not in formats:
         raise InputError(f"{path}: no picture has this ending; valid: {', '.join(formats)}")

@@ -82,6 +82,7 @@ MISTAKES = {
     'weight_range = "max"': "weight_range is 'max'; valid: minmax, mse",
     "weight_range = 3": "weight_range is 3; valid: minmax, mse",
     'keep_float = ["softmax", "head"]': "keep_float has 'head'; valid: image, layer",
+    'activation_error = "behind"\nactivation_range = "minmax"': "is for int8 activations with range mse",
     'activation_error = "before"': "activation_error is 'before'; valid: tensor, behind",
     'keep_float = "softmax"': "keep_float is 'softmax'; give a list of roles and tensors",
     'base = "int4"': "base is 'int4'; valid: int8, fp32, fp16, w8a16",

@@ -59,8 +59,9 @@ def test_a_stream_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     with (tmp_path / "redirected").open("wb") as redirected:
         redirected.write(b"before ")
         redirected.flush()
-        files.write_text(Path(f"/dev/fd/{redirected.fileno()}"), "after")
-    assert (tmp_path / "redirected").read_bytes() == b"before after"
+        files.write_text(Path(f"/dev/fd/{redirected.fileno()}"), "between ")
+        redirected.write(b"after")
+    assert (tmp_path / "redirected").read_bytes() == b"before between after"
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
@@ -68,6 +69,11 @@ def test_a_full_device_is_one_line_and_stays_a_device() -> None:
     with pytest.raises(InputError, match="/dev/full: no space left"):
         files.write_text(Path("/dev/full"), "text")
     assert Path("/dev/full").is_char_device()
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the name is too long"):
+        files.write_text(tmp_path / ("x" * 300), "text")
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -206,11 +206,16 @@ def test_a_range_that_moved_is_named(changed: dict[str, Any], outcome: str, valu
 
 def test_a_tensor_that_is_float_now_and_other_images_are_told_apart() -> None:
     before = _report(BASELINE.model_copy(update={"ranges": RANGES}))
-    result = _compared(_report(), before)["baseline_ranges"]
-    assert result.outcome == "failed" and "stem.0 input [0, 1] -> float" in result.note
+    fewer = {name: ends for name, ends in RANGES.items() if name != "stem.0 input"}
+    result = _compared(_report(BASELINE.model_copy(update={"ranges": fewer})), before)["baseline_ranges"]
+    assert (result.outcome, result.note) == ("failed", "stem.0 input [0, 1] -> float")
+    assert _compared(_report(), before)["baseline_ranges"].outcome == "undecided"
     other = before.model_copy(update={"calibration": reports.calibrated(sha256="0" * 64).calibration})
     assert _compared(other, before)["baseline_ranges"].outcome == "not applicable"
     assert "baseline_ranges" not in _compared(_report(), _report())
+    changed = _report(BASELINE.model_copy(update={"ranges": RANGES, "recipe_settings": {"weight_range": "mse"}}))
+    accepted = _compared(changed, before, accept_difference=("recipe",))["baseline_ranges"]
+    assert accepted.outcome == "not applicable" and "another recipe than" in accepted.note
 
 
 def test_an_sqnr_that_disappeared_is_undecided() -> None:

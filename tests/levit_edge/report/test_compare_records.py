@@ -94,6 +94,14 @@ def test_instructions_differ_a_little_from_run_to_run(built: int, kind: str, wor
     assert _cause(before, after) == words
 
 
+def test_ranges_that_moved_are_counted_and_named() -> None:
+    old = {"head input": (0.0, 1.0), "head weight": (-1.0, 1.0)}
+    (change,) = report_changes(_report(ranges=old), _report(ranges=old | {"head input": (0.0, 2.0)}))
+    assert (change.field, change.kind, change.target) == ("targets.onnx.ranges", "figure", "onnx")
+    assert change.after == "1 of 2 moved: head input"
+    assert report_changes(_report(), _report(ranges=old)) == []  # an earlier version did not record them
+
+
 def test_what_only_one_side_has_is_one_change() -> None:
     found = _by_field(_report(), _report(latency=None, devices={"board": DeviceFigures()}))
     assert {field: (change.before, change.after) for field, change in found.items()} == {
