@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from targets.coreml import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import INPUT_NAME, OUTPUT_NAME
 
+_DATE = "com.github.apple.coremltools.conversion_date"
 _DEBUG_FILE = "executorch_debug_handle_mapping.json"  # for ExecuTorch's own profiler; no part of the package
 
 
@@ -37,7 +38,7 @@ def lower(program: ExportedProgram, path: Path, half: bool) -> None:
     )
     model.save(str(path))
     _fix_identifiers(path)
-    _fix_order(path)
+    _fix_specification(path)
     (path / _DEBUG_FILE).unlink(missing_ok=True)
 
 
@@ -54,11 +55,12 @@ def _fix_identifiers(package: Path) -> None:
     manifest.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
-def _fix_order(package: Path) -> None:
-    """Write the maps of the specification in sorted order: that of protobuf changes from process to process."""
+def _fix_specification(package: Path) -> None:
+    """Drop the date, and write the maps in sorted order: that of protobuf changes from process to process."""
     from coremltools.proto import Model_pb2
 
     (specification,) = package.rglob("*.mlmodel")
     model = Model_pb2.Model()
     model.ParseFromString(specification.read_bytes())
+    model.description.metadata.userDefined.pop(_DATE, None)
     specification.write_bytes(model.SerializeToString(deterministic=True))

@@ -12,6 +12,7 @@ from typing import Any
 import coremltools
 import pytest
 from coremltools.converters.mil import Builder
+from coremltools.proto import Model_pb2
 
 from levit_edge.bundle.files import sha256_path, size_bytes
 from levit_edge.errors import InputError
@@ -125,6 +126,14 @@ def test_converting_twice_gives_the_same_bytes(recipe: str, written: Written, tm
     mlprogram.lower(quantized("coreml", recipe), path, RECIPES[recipe].half)
     assert sha256_path(path) == expected
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_nothing_in_the_package_says_when_it_was_made(written: Written) -> None:
+    (specification,) = written("coreml", "fp32").rglob("*.mlmodel")
+    model = Model_pb2.Model()
+    model.ParseFromString(specification.read_bytes())
+    keys = list(model.description.metadata.userDefined)
+    assert any(key.endswith(".version") for key in keys) and not any("date" in key for key in keys)
 
 
 def test_the_identifiers_of_the_manifest_come_from_its_paths(written: Written) -> None:
