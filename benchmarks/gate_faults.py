@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from benchmarks.damages import DAMAGES, ROOT, Damage
+from benchmarks.damages import DAMAGES, ROOT, UNDECIDED, Damage
 from levit_edge.bundle.manifest import open_bundle
 from levit_edge.devices import LOCAL
 from levit_edge.pipeline.build import build
@@ -55,10 +55,14 @@ class Stopped:
         return self.table == self.junit and named == self.summary and self.code == bool(named)
 
     @property
+    def gates(self) -> frozenset[str]:
+        """``gate`` where it failed, ``gate (undecided)`` where it is."""
+        return frozenset(gate if outcome == "failed" else f"{gate}{UNDECIDED}" for _, gate, outcome in self.table)
+
+    @property
     def words(self) -> str:
-        """``gate`` or ``gate (undecided)``, each once."""
-        words = {gate if outcome == "failed" else f"{gate} ({outcome})" for _, gate, outcome in self.table}
-        return ", ".join(sorted(words)) or "none"
+        """The gates for a table."""
+        return ", ".join(sorted(self.gates)) or "none"
 
 
 def judge(folder: Path) -> Stopped:
@@ -96,7 +100,8 @@ def _in_junit(path: Path) -> Iterator[tuple[str, str, str]]:
 
 def rebuild(folder: Path) -> tuple[Stopped, dict[str, str]]:
     """Build the demo in a process of its own: the gates that stop it, and the SHA-256 of each model file."""
-    subprocess.run([sys.executable, "-m", "levit_edge", "build", "--out", str(folder)], check=True, cwd=ROOT)
+    command = [sys.executable, "-m", "levit_edge", "build", "--out", str(folder.absolute())]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
     sums: dict[str, str] = {}
     for name in TARGETS:
         manifest = open_bundle(folder / name).manifest
@@ -142,8 +147,7 @@ def main() -> int:
         if given.only and damage.name not in given.only:
             continue
         stopped = build_damaged(damage, given.work / damage.name.replace(" ", "-"))
-        gates = {gate for _, gate, _ in stopped.table}
-        as_it_should = stopped.agree and damage.must <= gates <= damage.must | damage.may
+        as_it_should = stopped.agree and damage.must <= stopped.gates <= damage.must | damage.may
         wrong += not as_it_should
         mark = "" if as_it_should else f" (WRONG: must be {sorted(damage.must)}, may be {sorted(damage.may)})"
         print(f"| {damage.words} | {damage.target} | {stopped.words}{mark} |", flush=True)
