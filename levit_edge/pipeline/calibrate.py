@@ -31,7 +31,8 @@ def calibrate(job: Job) -> Calibrated:
     selection = job.images.calibration
     if not job.plan.recipe.calibrates or selection is None:
         return Calibrated()
-    find_tensors(job.subject.program.module().graph, job.plan.recipe.kept_tensors)  # refuses unknown names at once
+    if names := job.plan.recipe.kept_tensors:
+        find_tensors(job.subject.program.module().graph, names)  # refuses unknown ones before the images are shown
     skipped: list[str] = []
 
     def inputs() -> Iterator[Tensor]:
