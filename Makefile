@@ -14,7 +14,8 @@ PYTHON ?= python3
 OUT ?= dist
 # One process for each CPU, but not more than four: each takes about 1 GB.
 WORKERS ?= logical --maxprocesses 4
-# Two for the slow tests, whose builds take about 2 GB each; those of one file run in one process.
+# Two for the slow tests: the build of the demo takes 1.5 GB, those of the larger variants more. The tests of one file
+# run in one process.
 SLOW_WORKERS ?= 2
 PYTEST_ARGS ?=
 TORCH_INDEX ?=
