@@ -27,7 +27,7 @@ from quantize.hardswish import GATE_MAX, constant_value, hardswish, only_hardswi
 from quantize.names import activation_key, find_tensors
 from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.ranges import ActivationError, QParams, RangeMethod
-from quantize.roles import is_constant, is_layer, is_move, layer_operands, role, source
+from quantize.roles import is_constant, is_convolution, is_layer, is_move, layer_operands, role, source
 from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
 from quantize.statistics import Histogram, merged
 
@@ -108,12 +108,14 @@ class SchemeQuantizer(Quantizer):
         return model
 
     def _is_stored(self, node: fx.Node) -> bool:
-        kept = self._named | self._float_outputs
-        return role(source(node)) in self.scheme.stored and source(node) not in kept
+        tensor = source(node)
+        wanted = self.scheme.stored | (self.scheme.convolutions if is_convolution(tensor) else frozenset())
+        return role(tensor) in wanted and tensor not in self._named | self._float_outputs
 
     def _check_kept(self, node: fx.Node, inputs: Mapping[fx.Node, QuantizationSpecBase | None]) -> None:
         """InputError where an integer layer would have to give floats, and the target has no such layer."""
-        if node in self._named and inputs and role(node) in self.scheme.required:
+        only_integers = self.scheme.required | (self.scheme.convolutions if is_convolution(node) else frozenset())
+        if node in self._named and inputs and role(node) in only_integers:
             name = " ".join(activation_key([node]))
             raise InputError(f"keep_float has {name!r}, but an integer layer of this target gives only integers")
 

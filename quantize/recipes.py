@@ -93,18 +93,30 @@ class Recipe:
     def scheme(self, scheme: Scheme) -> Scheme:
         """The target's scheme as this recipe uses it; InputError when it keeps float what the target cannot."""
         if self.activations != "int8":
-            return replace(scheme, stored=frozenset(), constant_bias="float" if self.weights != "int8" else "weight")
+            none: frozenset[Role] = frozenset()
+            return replace(
+                scheme, stored=none, convolutions=none, constant_bias="float" if self.weights != "int8" else "weight"
+            )
         kept = frozenset(Role(role) for role in self._kept_roles)
         if kept & scheme.required:
             names = ", ".join(sorted(role.value for role in kept & scheme.required))
             raise InputError(f"recipe {self.name}: keep_float has {names}, which this target needs as integers")
-        return replace(scheme, stored=scheme.stored - kept)
+        return replace(scheme, stored=scheme.stored - kept, convolutions=scheme.convolutions - kept)
 
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("int8", "int8", weights="int8", activations="int8"),
+        # The first layer, which reads the image, and the head, which reads the pooled tokens, are the most sensitive
+        # layers and a small part of the work.
+        Recipe(
+            "int8",
+            "int8",
+            weights="int8",
+            activations="int8",
+            activation_error="behind",
+            keep_float=(Role.IMAGE.value, Role.POOLED.value),
+        ),
         Recipe("fp32", "fp32", weights="float32", activations="float32"),
         Recipe("fp16", "fp16", weights="float16", activations="float16"),
         Recipe("w8a16", "w8a16", weights="int8", activations="float16"),
@@ -137,7 +149,18 @@ def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
     base = settings.pop("base", "int8")
     if not isinstance(base, str) or base not in RECIPES:
         raise InputError(f"recipe {path}: base is {base!r}; valid: {', '.join(RECIPES)}")
-    keep = settings.pop("keep_float", [])
+    keep = settings.get("keep_float", [])
     if not isinstance(keep, list):
         raise InputError(f"recipe {path}: keep_float is {keep!r}; give a list of roles and tensors")
-    return replace(RECIPES[base], name=path.stem, keep_float=tuple(keep), **settings)
+    if "keep_float" in settings:
+        settings["keep_float"] = tuple(keep)
+    return replace(_without_unused(RECIPES[base], settings), name=path.stem, **settings)
+
+
+def _without_unused(base: Recipe, settings: dict[str, Any]) -> Recipe:
+    """``base`` less what it says about int8 activations and ``mse`` where ``settings`` use neither."""
+    if settings.get("activations", base.activations) != "int8":
+        base = replace(base, keep_float=(), activation_error="tensor")
+    if settings.get("activation_range", base.activation_range) != "mse":
+        base = replace(base, activation_error="tensor")
+    return base

@@ -67,6 +67,11 @@ def is_layer(node: fx.Node) -> bool:
     return bool(constants) and all(is_constant(constant) for constant in constants) and is_computed(x)
 
 
+def is_convolution(node: fx.Node) -> bool:
+    """True for a layer that is a convolution."""
+    return node.target == aten.conv2d.default and is_layer(node)
+
+
 def layer_operands(layer: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node | None]:
     """(input, weight, bias or None) of a layer."""
     x, weight, *bias = layer.all_input_nodes
@@ -153,9 +158,20 @@ def _layer_role(node: fx.Node) -> Role | None:
         return Role.LOGITS
     if reader.target == aten.add.Tensor and _add_role(reader) is Role.RESIDUAL:
         return Role.BRANCH
-    is_product = reader.target in PRODUCTS and _product_role(reader) is Role.CONTEXT
-    is_attention = reader.target == _ATTENTION and source(reader.args[2]) is node  # type: ignore[arg-type]
-    return Role.VALUES if is_product or is_attention else Role.LAYER
+    return _attention_input(node, reader) or Role.LAYER
+
+
+def _attention_input(node: fx.Node, reader: fx.Node) -> Role | None:
+    """Which input of an attention the layer ``node`` gives to its only reader; None where that is no attention."""
+    if reader.target == _ATTENTION:
+        roles = [Role.QUERIES, Role.KEYS, Role.VALUES]
+    elif reader.target in PRODUCTS and _product_role(reader) is Role.SCORES:
+        roles = [Role.QUERIES, Role.KEYS]
+    elif reader.target in PRODUCTS and _product_role(reader) is Role.CONTEXT:
+        roles = [Role.SOFTMAX, Role.VALUES]
+    else:
+        return None
+    return next(what for operand, what in zip(reader.args, roles, strict=False) if source(operand) is node)  # type: ignore[arg-type]  # operands are nodes
 
 
 _SIMPLE: dict[object, Role] = {

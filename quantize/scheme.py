@@ -16,7 +16,9 @@ class Role(StrEnum):
     IMAGE = "image"
     LAYER = "layer"  # output of a convolution or linear layer
     BRANCH = "branch"  # output of a layer that is only added to the residual stream
-    VALUES = "values"  # output of a layer that gives only the v of an attention
+    QUERIES = "queries"  # output of a layer that gives only the q of an attention
+    KEYS = "keys"  # the same of k
+    VALUES = "values"  # the same of v
     SCORES = "scores"  # q @ k
     BIASED_SCORES = "biased_scores"  # scores + attention bias
     SOFTMAX = "softmax"
@@ -32,6 +34,9 @@ class Role(StrEnum):
 # 1/256 that integer softmax kernels want. The scores feed nothing but softmax.
 ATTENTION_INSIDE = frozenset({Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Role.CONTEXT})
 
+# The outputs of layers that only attention reads, which computes in float.
+ATTENTION_INPUTS = frozenset({Role.QUERIES, Role.KEYS, Role.VALUES})
+
 # An integer residual stream would be rounded at each addition, with the scale of its widest channel. Its sums stay
 # float, and are quantized only on their way into a layer.
 RESIDUAL_STREAM = frozenset({Role.RESIDUAL, Role.BRANCH})
@@ -45,7 +50,8 @@ class Scheme:
     int8, symmetric, per-channel, -127..127. ``stored`` are the roles that are integers between operators, ``required``
     those of them that a recipe may not keep float. ``float_residual``: the residual stream and all else that is float
     between operators is quantized where a layer reads it (else that layer computes in float). ``integer_bias``: layer
-    biases are int32 with scale s_x * s_w (else float, quantized by the backend). ``constant_bias``: the attention bias
+    biases are int32 with scale s_x * s_w (else float, quantized by the backend). ``convolutions`` are
+    roles that are stored besides where a convolution gives them. ``constant_bias``: the attention bias
     is float, or int8 per head. ``hardswish``: computed in float, or as a saturating integer add and a multiply.
     """
 
@@ -53,6 +59,7 @@ class Scheme:
     stored: frozenset[Role]
     required: frozenset[Role] = frozenset()
     integer_bias: bool = False
+    convolutions: frozenset[Role] = frozenset()
     constant_bias: Literal["float", "weight"] = "float"
     hardswish: Literal["float", "integer"] = "float"
     float_residual: bool = False

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx
+from torchao.quantization.pt2e import DerivedObserverOrFakeQuantize
 
 from levit_edge.metrics.sqnr import decibels
 from quantize.hardswish import GATE_MAX, constant_value
@@ -31,6 +32,9 @@ from quantize.scheme import Role
 Kind = Literal["activation", "weight"]
 Values = MutableMapping[fx.Node, Any]
 Change = Callable[[Tensor], Tensor]
+
+_quantize = torch.ops.quantized_decomposed.quantize_per_channel.default
+_dequantize = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 PER_CHANNEL = "per channel"  # layers that share a weight share its scales
 
@@ -151,6 +155,7 @@ class SwitchedProgram:
             for node, storage in self._storage.items()
             if is_constant(node.all_input_nodes[0])
         }
+        self._leader = {node: _weight_storage(node) for node in self._storage if _is_bias_storage(node, prepared)}
         choices = {node: storage for node, storage in self._storage.items() if storage.parameters is not None}
         self.tensors = _stored_tensors(choices, batch_size(prepared))
         self.every = frozenset(node for tensor in self.tensors for node in tensor.nodes)
@@ -191,14 +196,14 @@ class SwitchedProgram:
         return node.target(*arguments, **keywords)  # type: ignore[operator]  # call_function calls its target
 
     def _store(self, node: fx.Node, values: Values, rounded: frozenset[fx.Node]) -> Tensor:
-        if node in rounded and node in self._rounded_constants:
+        if self._leader.get(node, node) in rounded and node in self._rounded_constants:
             return self._rounded_constants[node]
         storage, value = self._storage[node], values[node.all_input_nodes[0]]
         return storage.rounded(value) if node in rounded else storage.passed(value)
 
     def _nodes_behind(self, changed: frozenset[fx.Node]) -> list[fx.Node]:
         if changed not in self._behind:
-            reached = set(changed)
+            reached = set(changed) | {bias for bias, weight in self._leader.items() if weight in changed}
             for node in self._nodes:
                 if not reached.isdisjoint(node.all_input_nodes):
                     reached.add(node)
@@ -208,7 +213,10 @@ class SwitchedProgram:
 
 @dataclass(frozen=True)
 class _Storage:
-    """What an observer stands for. ``parameters`` are None where rounding is no choice: a bias is always passed on."""
+    """What an observer stands for. ``parameters`` are None where rounding is no choice of its own.
+
+    An integer bias is rounded with the weight of its layer.
+    """
 
     rounded: Change
     passed: Change
@@ -227,6 +235,10 @@ class _Storage:
                 same,
                 parameters=PER_CHANNEL,
             )
+        if isinstance(observer, DerivedObserverOrFakeQuantize):
+            scale, zero_point = observer.calculate_qparams()
+            form = (scale, zero_point, observer.ch_axis, observer.quant_min, observer.quant_max, observer.dtype)
+            return cls(lambda values: _dequantize(_quantize(values, *form), *form), same)
         if isinstance(observer, ActivationObserver) and not is_constant(producer(node)):
             numbers = observer.calculate_qparams()
             step, zero, low, high = float(numbers[0]), int(numbers[1]), observer.quant_min, observer.quant_max
@@ -237,6 +249,16 @@ class _Storage:
                 parameters=(step, zero, low, high),
             )
         return cls(same, same)
+
+
+def _is_bias_storage(node: fx.Node, prepared: fx.GraphModule) -> bool:
+    return isinstance(getattr(prepared, str(node.target)), DerivedObserverOrFakeQuantize)
+
+
+def _weight_storage(bias: fx.Node) -> fx.Node:
+    """The observer of the weight of the layer that reads ``bias``."""
+    (layer,) = bias.users
+    return layer.all_input_nodes[1]
 
 
 def _stored_tensors(storage: Mapping[fx.Node, _Storage], images: int) -> tuple[StoredTensor, ...]:

@@ -16,7 +16,7 @@ from levit_edge.families.levit.config import LevitConfig
 from levit_edge.families.levit.fuse import FusedLevit, fuse
 from levit_edge.families.load import from_module
 from quantize.flow import calibrate, quantize, trace
-from quantize.recipes import RECIPES
+from quantize.recipes import RECIPES, Recipe
 from quantize.statistics import Histogram
 from targets.registry import TARGETS
 from tests.levit_edge.families.levit.levits import hf_model, image, tiny_config
@@ -27,6 +27,11 @@ DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.defa
 
 # One attention inside a stage, both subsampling ones, and an MLP behind each.
 CONVS, LINEARS, ATTENTIONS, HARDSWISHES = 6, 17, 3, 9
+
+# Everything that a target can store is stored, so that a test meets each kind of tensor as integers. The recipe `int8`
+# keeps the first layer and the head float.
+FULL = Recipe("full", "int8", weights="int8", activations="int8")
+PLANS = {**RECIPES, FULL.name: FULL}
 
 
 def micro_config() -> LevitConfig:
@@ -64,9 +69,9 @@ def micro() -> Micro:
 
 
 @cache
-def quantized(target: str, recipe: str = "int8") -> ExportedProgram:
+def quantized(target: str, recipe: str = FULL.name) -> ExportedProgram:
     scene = micro()
-    return quantize(scene.program, scene.example, RECIPES[recipe], TARGETS[target].scheme, scene.histograms)
+    return quantize(scene.program, scene.example, PLANS[recipe], TARGETS[target].scheme, scene.histograms)
 
 
 def run(program: ExportedProgram, images: Tensor) -> NDArray[np.float32]:

@@ -12,13 +12,15 @@ from targets.coreml.mil.specification import main_block, main_function
 from targets.target import Contents, operator_rows
 
 _MOVES = ("reshape", "transpose", "expand_dims", "squeeze", "quantize", "dequantize", "cast")
+_PRODUCTS = ("conv", "linear", "matmul")  # of integers they may give floats
 _WEIGHTS = "constexpr_"
 
 
 def contents(path: Path) -> Contents:
     """The operators of the package on disk. Raises InputError where it is no Core ML package.
 
-    ``int8`` operators are those between dequantize and quantize, which Core ML may compute in integers.
+    ``int8`` operators are those between dequantize and quantize, and layers and products behind dequantize: Core ML may
+    compute them in integers.
     """
     notes = (f"minimum deployment target {MINIMUM_DEPLOYMENT_TARGET}; int8 kernels from A17 Pro and M4 on",)
     return Contents(None, operator_rows(_classified(list(main_block(main_function(path)).operations))), notes)
@@ -36,7 +38,7 @@ def _classified(operations: list[Any]) -> Iterator[tuple[str, Precision, Placeme
         activations = [kinds[name] for name in _argument_names(operation) if kinds.get(name, "const") != "const"]
         dequantized = [kind == "dequantize" or kind.startswith(_WEIGHTS) for kind in activations]
         stored = any(output.name in quantized for output in operation.outputs)
-        integer = bool(dequantized) and all(dequantized) and (stored or operation.type in ("linear", "matmul"))
+        integer = bool(dequantized) and all(dequantized) and (stored or operation.type in _PRODUCTS)
         yield operation.type, "int8" if integer else "float", "runtime"
 
 

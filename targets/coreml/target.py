@@ -5,7 +5,7 @@ They can be converted on any operating system, and executed on macOS.
 
 from __future__ import annotations
 
-from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.coreml import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import Backend, Target
 
@@ -36,7 +36,7 @@ TARGET = Target(
     # integers from A17 Pro and M4 on; the rest computes in float16.
     scheme=Scheme(
         activation_dtype="uint8",
-        stored=frozenset(Role) - ATTENTION_INSIDE - RESIDUAL_STREAM - {Role.LOGITS},
+        stored=frozenset(Role) - ATTENTION_INSIDE - ATTENTION_INPUTS - RESIDUAL_STREAM - {Role.LOGITS},
         float_residual=True,
         constant_bias="weight",
     ),

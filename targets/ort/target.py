@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.ort import OPSET
 from targets.target import Backend, Target
 
@@ -22,14 +22,15 @@ TARGET = Target(
     model_file="model.onnx",
     reference_file="model.fp32.onnx",
     # Unsigned activations, because only they fuse with several consumers on x86 and ARM alike; int32 biases, because
-    # only they go into QGemm and QLinearConv. QGemm can give floats, so what is not an input of the next layer stays
-    # float: the second attention product on both sides (see ATTENTION_INSIDE), the logits (no ties between classes),
-    # and the residual stream with all that is added to it.
+    # only they go into QGemm and QLinearConv. QGemm can give floats (QLinearConv cannot), so what is not an input of
+    # the next layer stays float: attention between its linear layers, the logits (no ties between classes), and the
+    # residual stream with all that is added to it.
     scheme=Scheme(
         activation_dtype="uint8",
-        stored=frozenset(Role) - ATTENTION_INSIDE - RESIDUAL_STREAM - {Role.VALUES, Role.LOGITS},
+        stored=frozenset(Role) - ATTENTION_INSIDE - ATTENTION_INPUTS - RESIDUAL_STREAM - {Role.LOGITS},
         float_residual=True,
         integer_bias=True,
+        convolutions=ATTENTION_INPUTS | RESIDUAL_STREAM | {Role.LOGITS},
         constant_bias="weight",
         hardswish="integer",
     ),

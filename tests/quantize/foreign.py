@@ -14,10 +14,9 @@ from torch.export import ExportedProgram
 from torch.nn import functional as F
 
 from quantize.flow import calibrate, quantize, trace
-from quantize.recipes import RECIPES
 from quantize.statistics import Histogram
 from targets.registry import TARGETS
-from tests.programs import run
+from tests.programs import FULL, PLANS, run
 
 SIDE, PATCH, WIDTH, HEADS, CLASSES = 16, 4, 24, 2, 5
 TOKENS = (SIDE // PATCH) ** 2
@@ -116,6 +115,6 @@ def foreign() -> Scene:
 
 
 @cache
-def foreign_quantized(target: str, recipe: str = "int8") -> ExportedProgram:
+def foreign_quantized(target: str, recipe: str = FULL.name) -> ExportedProgram:
     scene = foreign()
-    return quantize(scene.program, scene.images[:1], RECIPES[recipe], TARGETS[target].scheme, scene.histograms)
+    return quantize(scene.program, scene.images[:1], PLANS[recipe], TARGETS[target].scheme, scene.histograms)

@@ -20,6 +20,7 @@ from tests.programs import (
     CONVS,
     DEQUANTIZE,
     DEQUANTIZE_CHANNELS,
+    FULL,
     LINEARS,
     QUANTIZE,
     micro,
@@ -90,11 +91,11 @@ def test_weights_only_needs_no_images() -> None:
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [("coreml", "image"), ("coreml", "layer"), ("coreml", "values"), ("executorch", "pooled"), ("onnx", "hardswish")],
+    [("coreml", "image"), ("coreml", "layer"), ("executorch", "pooled"), ("onnx", "hardswish")],
 )
 def test_a_role_that_may_stay_float_does(name: str, role: str) -> None:
     scene, scheme = micro(), TARGETS[name].scheme
-    recipe = replace(RECIPES["int8"], keep_float=(role,))
+    recipe = replace(FULL, keep_float=(role,))
     program = quantize(scene.program, scene.example, recipe, scheme, scene.histograms)
     assert sqnr_db(scene.logits, run(program, scene.images)) >= 30
     assert len(list(nodes(program.module(), QUANTIZE))) < len(list(nodes(quantized(name).module(), QUANTIZE)))
@@ -103,7 +104,7 @@ def test_a_role_that_may_stay_float_does(name: str, role: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_tensor_that_is_named_stays_float_and_the_others_do_not(name: str) -> None:
     scene, scheme = micro(), TARGETS[name].scheme
-    recipe = replace(RECIPES["int8"], keep_float=("image", "blocks.1.up input"))
+    recipe = replace(FULL, keep_float=("image", "blocks.1.up input"))
     ranges = stored_ranges(quantize(scene.program, scene.example, recipe, scheme, scene.histograms))
     before = stored_ranges(quantized(name))
     gone = {f"{layer} {tensor}" for layer in ("stem.0", "blocks.1.up") for tensor in ("input", "weight", "output")}
@@ -119,20 +120,25 @@ def test_a_tensor_that_is_named_stays_float_and_the_others_do_not(name: str) -> 
             "blocks.0.q output",
             "'blocks.0.q output', but an integer layer of this target gives only integers",
         ),
+        (
+            "onnx",
+            "blocks.2.q output",
+            "'blocks.2.q output', but an integer layer of this target gives only integers",
+        ),
         ("onnx", "stem.0 outputs", "no tensor 'stem.0 outputs'; near: stem.0 output"),
         ("coreml", "one two", "no tensor 'one two'; near: "),
         ("onnx", "head weight", "'head weight' cannot be kept float by itself; name the input of its layer"),
     ],
 )
 def test_a_tensor_that_cannot_stay_float_is_refused(name: str, kept: str, reason: str) -> None:
-    scene, recipe = micro(), replace(RECIPES["int8"], keep_float=(kept,))
+    scene, recipe = micro(), replace(FULL, keep_float=(kept,))
     with pytest.raises(InputError, match=reason):
         quantize(scene.program, scene.example, recipe, TARGETS[name].scheme, scene.histograms)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_error_behind_hardswish_changes_the_ranges_that_only_it_reads(name: str) -> None:
-    scene, recipe = micro(), replace(RECIPES["int8"], activation_error="behind")
+    scene, recipe = micro(), replace(FULL, activation_error="behind")
     program = quantize(scene.program, scene.example, recipe, TARGETS[name].scheme, scene.histograms)
     before, after = stored_ranges(quantized(name)), stored_ranges(program)
     assert set(before) == set(after)
@@ -143,14 +149,14 @@ def test_the_error_behind_hardswish_changes_the_ranges_that_only_it_reads(name: 
 
 
 def test_a_float_layer_gives_floats_on_every_target() -> None:
-    scene, recipe = micro(), replace(RECIPES["int8"], keep_float=("pooled",))
+    scene, recipe = micro(), replace(FULL, keep_float=("pooled",))
     for target in TARGETS.values():
         program = quantize(scene.program, scene.example, recipe, target.scheme, scene.histograms)
         assert not {"head input", "head weight", "head output"} & set(stored_ranges(program))
 
 
 def test_minmax_and_mse_differ_and_both_work() -> None:
-    recipe = replace(RECIPES["int8"], activation_range="minmax", weight_range="mse")
+    recipe = replace(FULL, activation_range="minmax", weight_range="mse")
     scene, scheme = micro(), TARGETS["executorch"].scheme
     plain = run(quantize(scene.program, scene.example, recipe, scheme, scene.histograms), scene.images)
     assert not np.array_equal(plain, run(quantized("executorch"), scene.images))

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from quantize.flow import calibrate, quantize, trace
 from quantize.hardswish import split_hardswish
-from quantize.recipes import RECIPES
 from quantize.roles import aten
 from quantize.scheme import Role
 from targets.registry import TARGETS
-from tests.programs import QUANTIZE, micro, nodes
+from tests.programs import FULL, QUANTIZE, micro, nodes
 
 RANGES = [(-8.0, 8.0), (-3.0, 3.0), (-1.0, 1.0), (0.0, 6.0), (-20.0, 5.0), (-6.0, 0.0), (-0.1, 40.0)]
 _BOTH = frozenset({Role.GATE, Role.HARDSWISH})
@@ -46,7 +45,7 @@ def test_every_integer_gives_hardswish_within_one_step(
     grid = torch.linspace(*bounds, 256).view(1, 256, 1)
     program = trace(Gate().eval().requires_grad_(False), grid)
     scheme = replace(TARGETS["onnx"].scheme, activation_dtype=dtype)
-    recipe = replace(RECIPES["int8"], activation_range="minmax")
+    recipe = replace(FULL, activation_range="minmax")
     module = quantize(program, grid, recipe, scheme, calibrate(program, [grid])).module()
     (product,) = nodes(module, aten.mul.Tensor)
     x, gate = product.all_input_nodes

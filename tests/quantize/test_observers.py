@@ -18,9 +18,8 @@ from quantize.observers import (
     weight_scale,
 )
 from quantize.ranges import QParams, RangeMethod, affine
-from quantize.recipes import RECIPES
 from targets.registry import TARGETS
-from tests.programs import QUANTIZE, micro, quantized
+from tests.programs import FULL, QUANTIZE, micro, quantized
 
 TENSORS = ("conv2d_2", "linear_4", "linear_12", "hardswish_4")
 
@@ -64,7 +63,7 @@ def _in_program(name: str, tensor: str) -> QParams:
 def test_an_activation_has_the_parameters_that_brute_force_finds(
     tensor: str, recorded: dict[str, NDArray[np.float64]]
 ) -> None:
-    assert RECIPES["int8"].activation_range == "mse"
+    assert FULL.activation_range == "mse"
     values, scheme = recorded[tensor], TARGETS["executorch"].scheme
     bounds = (scheme.quant_min, scheme.quant_max)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))

@@ -13,8 +13,7 @@ from torch.export import ExportedProgram
 from levit_edge.pipeline.verify import sqnr_db
 from quantize.flow import calibrate, quantize, trace
 from quantize.hardswish import constant_value
-from quantize.recipes import RECIPES
-from quantize.roles import LAYERS, aten, is_move, role, source
+from quantize.roles import LAYERS, aten, is_convolution, is_move, role, source
 from quantize.scheme import Role
 from targets.registry import TARGETS
 from tests.programs import (
@@ -22,6 +21,7 @@ from tests.programs import (
     CONVS,
     DEQUANTIZE,
     DEQUANTIZE_CHANNELS,
+    FULL,
     HARDSWISHES,
     LINEARS,
     QUANTIZE,
@@ -73,7 +73,7 @@ def test_every_stored_tensor_is_quantized_exactly_once_and_no_other(name: str) -
     for node in micro().program.module().graph.nodes:
         if role(node) in (None, Role.RESIDUAL) or node.target in skipped:
             continue
-        stored = role(node) in scheme.stored
+        stored = role(node) in scheme.stored | (scheme.convolutions if is_convolution(node) else set())
         assert len(quantizers(found[node.name])) == stored, f"{node.name}: {role(node)}"
         readers = [user for user in found[node.name].users if user.op == "call_function"]
         assert not stored or len(readers) == 1, f"{node.name} is also read as float"
@@ -106,7 +106,7 @@ def test_moves_keep_scale_and_zero_point(name: str) -> None:
             (after,) = quantizers(node)
             assert parameters(after) == parameters(before)
             checked += 1
-    assert checked > 10
+    assert checked >= 3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -199,7 +199,7 @@ def test_the_program_is_close_to_float_and_repeats_itself(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_quantizing_twice_gives_the_same_program_and_leaves_the_float_one(name: str) -> None:
     scene, before = micro(), micro().logits
-    again = quantize(scene.program, scene.example, RECIPES["int8"], TARGETS[name].scheme, scene.histograms)
+    again = quantize(scene.program, scene.example, FULL, TARGETS[name].scheme, scene.histograms)
     assert str(again.graph) == str(quantized(name).graph)
     ours, theirs = again.state_dict, quantized(name).state_dict
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
@@ -229,7 +229,7 @@ def uneven(name: str) -> tuple[Uneven, Tensor, ExportedProgram]:
     images = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
     program = trace(model, images[:1])
     histograms = calibrate(program, [images])
-    return model, images, quantize(program, images[:1], RECIPES["int8"], TARGETS[name].scheme, histograms)
+    return model, images, quantize(program, images[:1], FULL, TARGETS[name].scheme, histograms)
 
 
 def integer_biases(name: str) -> Tensor:

@@ -9,9 +9,12 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.gates.resolve_limits import limits_for
+from levit_edge.pipeline.verify import sqnr_db
 from quantize.recipes import RECIPES, Recipe, load_recipe
 from quantize.scheme import Role
+from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
+from tests.programs import FULL, micro, quantized, run
 
 
 def write(folder: Path, text: str) -> str:
@@ -44,7 +47,7 @@ def test_every_recipe_has_limits_on_every_target_that_takes_it() -> None:
 def test_settings_are_json_and_complete() -> None:
     settings = RECIPES["int8"].settings()
     assert json.loads(json.dumps(settings)) == settings
-    assert settings["base"] == "int8" and settings["keep_float"] == []
+    assert settings["base"] == "int8" and settings["keep_float"] == ["image", "pooled"]
 
 
 def test_a_file_overrides_its_base(tmp_path: Path) -> None:
@@ -53,6 +56,33 @@ def test_a_file_overrides_its_base(tmp_path: Path) -> None:
     assert (recipe.name, recipe.base, recipe.weights) == ("mine", "int8", "int8")
     assert (recipe.activation_range, recipe.weight_range) == ("minmax", "mse")
     assert recipe.keep_float == ("pooled", "image")
+    assert recipe.activation_error == "tensor"  # the base looks behind Hardswish, which needs `mse`
+
+
+@pytest.mark.parametrize(
+    ("text", "keep_float", "activation_error"),
+    [
+        ('activations = "float16"', (), "tensor"),
+        ('activation_range = "minmax"', ("image", "pooled"), "tensor"),
+        ("keep_float = []", (), "behind"),
+        ('activation_error = "tensor"', ("image", "pooled"), "tensor"),
+    ],
+)
+def test_what_a_file_does_not_use_it_does_not_inherit(
+    text: str, keep_float: tuple[str, ...], activation_error: str, tmp_path: Path
+) -> None:
+    recipe = load_recipe(write(tmp_path, text))
+    assert (recipe.keep_float, recipe.activation_error) == (keep_float, activation_error)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_default_keeps_the_first_layer_and_the_head_float(target: str) -> None:
+    kept, stored = (stored_ranges(quantized(target, recipe)) for recipe in ("int8", FULL.name))
+    ends = {f"{layer} {tensor}" for layer in ("stem.0", "head") for tensor in ("input", "weight", "output")}
+    gate = {"stem.1 add"} if target == "onnx" else set()  # the Hardswish behind a float layer is float
+    assert set(kept) == set(stored) - ends - gate
+    noise = [sqnr_db(micro().logits, run(quantized(target, recipe), micro().images)) for recipe in ("int8", FULL.name)]
+    assert noise[0] > noise[1] + 1
 
 
 def test_an_empty_file_is_int8_under_another_name(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ _RESIDUALS = 4  # an attention and three MLPs; what subsamples has none
 def test_the_roles_of_the_smallest_levit_by_hand() -> None:
     found = Counter(role(node) for node in micro().program.module().graph.nodes)
     del found[None]
-    inside = (Role.VALUES, Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Role.CONTEXT)
+    inside = (Role.QUERIES, Role.KEYS, Role.VALUES, Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Role.CONTEXT)
     assert found == {
         Role.IMAGE: 1,
-        Role.LAYER: CONVS + LINEARS - ATTENTIONS - _RESIDUALS - 1,
+        Role.LAYER: CONVS + LINEARS - 3 * ATTENTIONS - _RESIDUALS - 1,
         Role.BRANCH: _RESIDUALS,
         Role.HARDSWISH: HARDSWISHES,
         Role.RESIDUAL: _RESIDUALS,
@@ -96,7 +96,15 @@ SMALL: dict[str, tuple[Callable[[nn.Linear, Tensor], Tensor], list[Role]]] = {
     ),
     "the queries of an attention": (
         lambda layer, x: nn.functional.scaled_dot_product_attention(layer(x), x, x),
-        [Role.IMAGE, Role.LAYER, Role.CONTEXT],
+        [Role.IMAGE, Role.QUERIES, Role.CONTEXT],
+    ),
+    "the keys of an attention": (
+        lambda layer, x: nn.functional.scaled_dot_product_attention(x, layer(x), x),
+        [Role.IMAGE, Role.KEYS, Role.CONTEXT],
+    ),
+    "scores of queries and keys from one layer": (
+        lambda layer, x: ((y := layer(x)) @ y.transpose(1, 2)).softmax(2) @ x,
+        [Role.IMAGE, Role.LAYER, Role.SCORES, Role.SOFTMAX, Role.CONTEXT],
     ),
 }
 

@@ -12,27 +12,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import prepare, trace
 from quantize.ranges import QParams
-from quantize.recipes import RECIPES
 from quantize.sensitivity import Sensitivity, SwitchedProgram, sensitivity
 from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
-from tests.programs import CONVS, LINEARS, micro, quantized, run
+from tests.programs import CONVS, FULL, LINEARS, PLANS, micro, quantized, run
 
 BATCH = 4
 
 
 @cache
-def switched(target: str, recipe: str = "int8") -> SwitchedProgram:
+def switched(target: str, recipe: str = FULL.name) -> SwitchedProgram:
     scene = micro()
     program = trace(scene.model, scene.images[:BATCH])
-    return SwitchedProgram(prepare(program, RECIPES[recipe], TARGETS[target].scheme, scene.histograms))
+    return SwitchedProgram(prepare(program, PLANS[recipe], TARGETS[target].scheme, scene.histograms))
 
 
 @cache
 def judged(target: str) -> Sensitivity:
     scene = micro()
     program = trace(scene.model, scene.images[:BATCH])
-    prepared = prepare(program, RECIPES["int8"], TARGETS[target].scheme, scene.histograms)
+    prepared = prepare(program, FULL, TARGETS[target].scheme, scene.histograms)
     return sensitivity(prepared, scene.images[:6].split(BATCH))  # the second batch is not full
 
 
@@ -43,8 +42,8 @@ def test_it_computes_the_float_program_and_the_quantized_one(name: str) -> None:
         floats = program.logits(program.run(images, frozenset())).numpy()
         rounded = program.logits(program.run(images, program.every)).numpy()
     assert np.allclose(floats, micro().logits[:BATCH], atol=1e-5)
-    # Kernels for one image and for four round a tie differently here and there, and a bias stays float.
-    assert sqnr_db(run(quantized(name), images), rounded) > sqnr_db(micro().logits[:BATCH], rounded) + 6
+    # Kernels for one image and for four may round a tie differently.
+    assert sqnr_db(run(quantized(name), images), rounded) > sqnr_db(micro().logits[:BATCH], rounded) + 20
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -88,7 +87,7 @@ def test_the_noise_of_a_tensor_is_that_of_the_images_and_not_of_the_padding() ->
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_tensor_that_is_rounded_too_coarsely_is_the_worst_and_gains_most(name: str) -> None:
     scene, coarse = micro(), ("stem.2", "output")
-    prepared = prepare(trace(scene.model, scene.images), RECIPES["int8"], TARGETS[name].scheme, scene.histograms)
+    prepared = prepare(trace(scene.model, scene.images), FULL, TARGETS[name].scheme, scene.histograms)
     (tensor,) = [tensor for tensor in SwitchedProgram(prepared).tensors if tensor.key == coarse]
     for node in tensor.nodes:
         observer = getattr(prepared, str(node.target))
@@ -104,7 +103,7 @@ def test_the_multiply_adds_are_those_that_torch_counts() -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         micro().model(micro().images[:1])
     flops = {str(operator): count for operator, count in counter.get_flop_counts()["Global"].items()}
-    macs = {tensor.key: tensor.macs for tensor in switched("onnx").tensors}
+    macs = {tensor.key: tensor.macs for tensor in switched("executorch").tensors}
     assert 2 * sum(macs[key] for key in macs if key[1] == "weight") == flops["aten.convolution"] + flops["aten.addmm"]
     # Of the products of an attention, q @ k reads tensors that this target stores: 2 heads, 16 x 16 tokens, 16 wide.
     assert macs["blocks.0.k", "output"] == macs["blocks.0.q", "output"] == 2 * 16 * 16 * 16
@@ -112,6 +111,6 @@ def test_the_multiply_adds_are_those_that_torch_counts() -> None:
 
 def test_no_image_is_refused() -> None:
     scene = micro()
-    prepared = prepare(trace(scene.model, scene.images[:1]), RECIPES["int8"], TARGETS["onnx"].scheme, scene.histograms)
+    prepared = prepare(trace(scene.model, scene.images[:1]), FULL, TARGETS["onnx"].scheme, scene.histograms)
     with pytest.raises(ValueError, match="no image"):
         sensitivity(prepared, [])

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from quantize.recipes import RECIPES
 from targets.registry import TARGETS
-from tests.programs import quantized
+from tests.programs import PLANS, quantized
 from tests.shared_results import shared_folder
 
 Written = Callable[[str, str], Path]
@@ -25,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
         target = TARGETS[name]
 
         def lower(folder: Path) -> None:
-            target.backend.lower(quantized(name, recipe), folder / target.model_file, RECIPES[recipe].half)
+            target.backend.lower(quantized(name, recipe), folder / target.model_file, PLANS[recipe].half)
 
         return shared_folder(tmp_path_factory, f"{name}-{recipe}", lower) / target.model_file
 

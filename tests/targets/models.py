@@ -17,7 +17,7 @@ from quantize.recipes import RECIPES
 from targets.registry import TARGETS
 from targets.runner import Runner
 from targets.target import Contents
-from tests.programs import micro
+from tests.programs import FULL, micro
 
 CASES = [
     (name, recipe.name)
@@ -71,6 +71,6 @@ def vanishing_weights(name: str, path: Path) -> tuple[NDArray[np.float32], NDArr
     program = trace(model, images[:1])
     histograms = calibrate(program, [images])
     target = TARGETS[name]
-    target.backend.lower(quantize(program, images[:1], RECIPES["int8"], target.scheme, histograms), path, False)
+    target.backend.lower(quantize(program, images[:1], FULL, target.scheme, histograms), path, False)
     runner = target.backend.load(path, 1)
     return model(images).numpy(), np.concatenate([runner(image.numpy()) for image in images.split(1)])

@@ -16,7 +16,6 @@ from torch import nn
 from levit_edge.metrics.program_match import ProgramMatch
 from quantize.flow import trace
 from quantize.names import layer_name
-from quantize.recipes import RECIPES
 from targets.coreml.constants import file_graph as coreml_graph
 from targets.coreml.half_constants import rounded
 from targets.coreml.mil.reading import read as read_package
@@ -32,7 +31,7 @@ from targets.registry import TARGETS
 from targets.xnnpack.bias import bias_facts
 from targets.xnnpack.constants import file_graph as pte_graph
 from targets.xnnpack.program_file import read_program
-from tests.programs import ATTENTIONS, CONVS, LINEARS, micro, quantized
+from tests.programs import ATTENTIONS, CONVS, FULL, LINEARS, PLANS, micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil import faults as packages
 from tests.targets.models import CASES
@@ -45,13 +44,13 @@ NAMES = [layer_name(node) for node in layer_nodes(quantized("onnx", "fp32").grap
 SQUARE = {"blocks.0.q": 4, "blocks.0.k": 5}
 
 
-def match(name: str, path: Path, recipe: str = "int8", images: int = 1) -> ProgramMatch:
+def match(name: str, path: Path, recipe: str = FULL.name, images: int = 1) -> ProgramMatch:
     verify = TARGETS[name].backend.verify
     assert verify is not None
-    return verify(path, quantized(name, recipe), RECIPES[recipe].half, IMAGES[:images])
+    return verify(path, quantized(name, recipe), PLANS[recipe].half, IMAGES[:images])
 
 
-def copy(name: str, written: Written, folder: Path, recipe: str = "int8") -> Path:
+def copy(name: str, written: Written, folder: Path, recipe: str = FULL.name) -> Path:
     """A copy of a healthy model file, to plant faults in."""
     source, target = written(name, recipe), folder / TARGETS[name].model_file
     return Path(shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target))
@@ -82,7 +81,7 @@ def test_a_healthy_file_has_no_departure(name: str, recipe: str, written: Writte
 def test_the_program_of_another_recipe_is_another(name: str, written: Written) -> None:
     verify = TARGETS[name].backend.verify
     assert verify is not None
-    found = verify(written(name, "int8"), quantized(name, "fp32"), RECIPES["int8"].half, IMAGES[:1])
+    found = verify(written(name, FULL.name), quantized(name, "fp32"), FULL.half, IMAGES[:1])
     assert len(found.departures) > LAYERS
 
 
@@ -108,7 +107,7 @@ def test_a_fault_in_a_layer_is_named_by_constants_and_by_layers(
 
 
 def test_every_zero_point_of_an_onnx_that_is_one_off_is_named(written: Written) -> None:
-    model = onnx.load(written("onnx", "int8"))
+    model = onnx.load(written("onnx", FULL.name))
     scalars = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if not t.dims}
     nodes = [node for node in model.graph.node if len(node.input) == 3 and node.input[2] in scalars]
     assert len(nodes) > 60
@@ -126,7 +125,7 @@ def test_every_zero_point_of_an_onnx_that_is_one_off_is_named(written: Written) 
 
 
 def test_every_zero_point_and_scale_of_a_pte_that_is_off_is_named(written: Written) -> None:
-    program = read_program(written("executorch", "int8"))
+    program = read_program(written("executorch", FULL.name))
     values = [getattr(value.xvalueUnion, "quantParams", None) for value in program.payloads[0].graph.xvalues]
     stored = [value for value in values if hasattr(value, "zeroPoint")]
     assert len(stored) > 60
@@ -143,7 +142,7 @@ def test_every_zero_point_and_scale_of_a_pte_that_is_off_is_named(written: Writt
 
 
 def test_every_zero_point_of_a_package_that_is_one_off_is_named(written: Written, tmp_path: Path) -> None:
-    for name in packages.zero_points(written("coreml", "int8")):
+    for name in packages.zero_points(written("coreml", FULL.name)):
         path = copy("coreml", written, tmp_path)
         packages.shift_zero_point(path, name, 1)
         (line,) = constant_departures("coreml", coreml_graph(read_package(path)))
@@ -152,7 +151,7 @@ def test_every_zero_point_of_a_package_that_is_one_off_is_named(written: Written
 
 
 def test_every_dropped_bias_of_a_package_is_named(written: Written, tmp_path: Path) -> None:
-    healthy = written("coreml", "int8")
+    healthy = written("coreml", FULL.name)
     for name in [*packages.outputs(healthy, "conv"), *packages.outputs(healthy, "linear")]:
         path = copy("coreml", written, tmp_path)
         packages.drop_bias(path, name)
@@ -208,7 +207,7 @@ def test_saturating_kernels_are_not_the_fault_of_the_file(written: Written, monk
         return tap
 
     monkeypatch.setattr(ort_verify, "open_tap", saturating)
-    assert match("onnx", written("onnx", "int8")).departures == () and exactly == [False, True]
+    assert match("onnx", written("onnx", FULL.name)).departures == () and exactly == [False, True]
 
 
 def test_a_layer_too_many_is_one_line(tmp_path: Path) -> None:

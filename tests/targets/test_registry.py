@@ -16,6 +16,7 @@ from quantize.scheme import Role
 from targets.registry import TARGETS, target
 from targets.target import operator_rows
 from tests.places import ROOT
+from tests.programs import FULL
 from tests.targets.conftest import Written
 
 _LOWER = """
@@ -24,7 +25,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 from levit_edge.bundle.files import sha256_path
 from targets.registry import TARGETS
-from tests.programs import quantized
+from tests.programs import quantized, FULL
 hashes = {}
 for name in sys.argv[2:]:
     path = Path(sys.argv[1], TARGETS[name].model_file)
@@ -83,7 +84,7 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes(
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "hashes.json").read_text())
     for name in names:
-        path = written(name, "int8")
+        path = written(name, FULL.name)
         assert found[name] == [sha256_path(file) for file in sorted(path.parent.glob("model.*"))]
 
 

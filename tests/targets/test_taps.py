@@ -15,7 +15,7 @@ from targets.program import replay as program_tap
 from targets.registry import TARGETS
 from targets.runner import Image
 from targets.target import Contents
-from tests.programs import micro, quantized
+from tests.programs import FULL, micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.models import CASES, DAMAGE
 
@@ -55,7 +55,7 @@ def test_each_layer_is_what_the_program_makes_of_those_before_it(name: str, reci
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_layer_is_stored_with_the_scale_of_the_program(name: str, written: Written) -> None:
-    found = tap(name, written(name, "int8"), IMAGES[0])
+    found = tap(name, written(name, FULL.name), IMAGES[0])
     expected = program_tap.tap(quantized(name), IMAGES[0])
     for layer, other in zip(found, expected, strict=True):
         if other.affine is not None:
@@ -68,13 +68,13 @@ def _computing(contents: Contents) -> list[tuple[str, str, int]]:
 
 
 def test_onnx_runtime_chooses_the_same_kernels(written: Written, tmp_path: Path) -> None:
-    model = onnx.load(written("onnx", "int8"))
+    model = onnx.load(written("onnx", FULL.name))
     before = len(model.graph.output)
     ort_tap.add_outputs(model)
     assert len(model.graph.output) > before
     onnx.save(model, tmp_path / "tapped.onnx")
     contents = TARGETS["onnx"].backend.contents
-    assert _computing(contents(tmp_path / "tapped.onnx")) == _computing(contents(written("onnx", "int8")))
+    assert _computing(contents(tmp_path / "tapped.onnx")) == _computing(contents(written("onnx", FULL.name)))
 
 
 @pytest.mark.parametrize("kind", [*DAMAGE, "absent"])

@@ -10,10 +10,9 @@ import pytest
 from levit_edge.bundle.files import sha256_file
 from levit_edge.errors import InputError
 from levit_edge.pipeline.verify import sqnr_db
-from quantize.recipes import RECIPES
 from targets.program import replay
 from targets.registry import TARGETS, target
-from tests.programs import micro, quantized, run
+from tests.programs import FULL, micro, quantized, run
 from tests.targets.models import INTEGER_SQNR_DB, kinds, logits
 from tests.targets.toy import TOY
 
@@ -25,7 +24,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The int8 model file of the toy target, which is registered meanwhile."""
     monkeypatch.setitem(TARGETS, "toy", TOY)
     path = tmp_path / TOY.model_file
-    target("toy").backend.lower(quantized("toy"), path, RECIPES["int8"].half)
+    target("toy").backend.lower(quantized("toy"), path, FULL.half)
     return path
 
 

@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 
 from levit_edge.report.answers import Placement, Precision
-from quantize.scheme import ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
 from targets.program import Layer, replay
 from targets.runner import Image, Logits
 from targets.target import Backend, Contents, Target, operator_rows
@@ -76,7 +76,7 @@ TOY = Target(
     reference_file="model.fp32.toy",
     scheme=Scheme(
         activation_dtype="uint8",
-        stored=frozenset(Role) - ATTENTION_INSIDE - RESIDUAL_STREAM - {Role.VALUES, Role.LOGITS},
+        stored=frozenset(Role) - ATTENTION_INSIDE - ATTENTION_INPUTS - RESIDUAL_STREAM - {Role.LOGITS},
         float_residual=True,
     ),
     runtime="torch",

@@ -16,7 +16,7 @@ from levit_edge.metrics.measurement_defaults import WARMUP_ROUNDS
 from levit_edge.progress import QUIET
 from targets.registry import TARGETS
 from targets.runner import Image, Logits
-from tests.programs import micro
+from tests.programs import FULL, micro
 from tests.targets.conftest import Written
 from tests.targets.models import logits
 
@@ -72,7 +72,7 @@ def test_it_times_one_thread_and_one_round_at_least(threads: int, runs: int, rea
 
 
 def test_it_answers_and_times_with_the_runtime_of_the_target(written: Written) -> None:
-    built, reference = written("onnx", "int8"), written("onnx", "fp32")
+    built, reference = written("onnx", FULL.name), written("onnx", "fp32")
     runner = _device().load("onnx", built, 1, QUIET)
     np.testing.assert_array_equal(logits(runner), logits(TARGETS["onnx"].backend.load(built, 1)))
     timing = _device().time("onnx", reference, built, micro().images[:1].numpy(), 1, 3)

@@ -17,10 +17,9 @@ from coremltools.proto import Model_pb2
 from levit_edge.bundle.files import sha256_path, size_bytes
 from levit_edge.errors import InputError
 from levit_edge.metrics.sqnr import sqnr_db
-from quantize.recipes import RECIPES
 from targets.coreml.run import ReferenceRunner
 from targets.coreml.target import TARGET
-from tests.programs import ATTENTIONS, CONVS, LINEARS, micro, quantized, run
+from tests.programs import ATTENTIONS, CONVS, FULL, LINEARS, PLANS, micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.models import (
     DAMAGE,
@@ -51,12 +50,12 @@ def _constants(path: Path) -> int:
 
 
 def test_every_layer_stands_between_integers(written: Written) -> None:
-    contents = mlprogram.contents(written("coreml", "int8"))
+    contents = mlprogram.contents(written("coreml", FULL.name))
     found = kinds(contents, "int8")
-    assert (found["conv"], found["linear"], found["matmul"]) == (CONVS, LINEARS, ATTENTIONS)
+    assert (found["conv"], found["linear"]) == (CONVS, LINEARS)
     floats = kinds(contents, "float")
     assert not {"conv", "linear"} & set(floats)
-    assert (floats["matmul"], floats["softmax"]) == (ATTENTIONS, ATTENTIONS)
+    assert (floats["matmul"], floats["softmax"]) == (2 * ATTENTIONS, ATTENTIONS)
     assert contents.delegates is None and contents.fallback_ops is None
     assert "iOS17" in contents.notes[0]
 
@@ -72,7 +71,8 @@ def test_elsewhere_every_operator_is_float(recipe: str, written: Written) -> Non
 
 @pytest.mark.parametrize("recipe", ALL)
 def test_weights_are_stored_as_the_recipe_says(recipe: str, written: Written) -> None:
-    expected = CONVS + LINEARS + ATTENTIONS if RECIPES[recipe].weights == "int8" else 0
+    expected = CONVS + LINEARS + ATTENTIONS if PLANS[recipe].weights == "int8" else 0
+    expected -= 2 if recipe == "int8" else 0  # the first layer and the head
     assert _constants(written("coreml", recipe)) == expected
 
 
@@ -123,7 +123,7 @@ def test_converting_twice_gives_the_same_bytes(recipe: str, written: Written, tm
     expected = sha256_path(written("coreml", recipe))
     path = tmp_path / "model.mlpackage"
     Builder.name_count["transpose"] += 7  # as after another program in the same process
-    mlprogram.lower(quantized("coreml", recipe), path, RECIPES[recipe].half)
+    mlprogram.lower(quantized("coreml", recipe), path, PLANS[recipe].half)
     assert sha256_path(path) == expected
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 

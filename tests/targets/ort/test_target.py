@@ -14,7 +14,7 @@ from levit_edge.pipeline.verify import sqnr_db
 from targets.ort import OPSET
 from targets.ort.target import TARGET
 from targets.target import INPUT_NAME, OUTPUT_NAME
-from tests.programs import ATTENTIONS, CONVS, HARDSWISHES, LINEARS, micro, quantized, run
+from tests.programs import ATTENTIONS, CONVS, FULL, HARDSWISHES, LINEARS, micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.models import (
     DAMAGE,
@@ -32,7 +32,7 @@ ort = TARGET.backend
 
 
 def test_every_layer_is_an_integer_kernel(written: Written) -> None:
-    contents = ort.contents(written("onnx", "int8"))
+    contents = ort.contents(written("onnx", FULL.name))
     found = kinds(contents, "int8")
     assert found["QGemm"] == LINEARS and found["QLinearConv"] == CONVS
     assert found["QLinearMul"] == _BETWEEN_INTEGERS and found["QLinearAdd"] == _BETWEEN_INTEGERS
@@ -41,7 +41,7 @@ def test_every_layer_is_an_integer_kernel(written: Written) -> None:
 
 
 def test_conversions_stand_only_where_float_meets_integers(written: Written) -> None:
-    moves = kinds(ort.contents(written("onnx", "int8")), "move")
+    moves = kinds(ort.contents(written("onnx", FULL.name)), "move")
     residuals = 4
     # Into integers: the image, what each attention computed, and each sum of the residual stream for its readers.
     assert moves["QuantizeLinear"] <= 1 + ATTENTIONS + 2 * residuals + 1
@@ -75,12 +75,12 @@ def test_float_from_disk_is_the_float_program(written: Written) -> None:
 
 
 def test_int8_from_disk_is_the_quantized_program(written: Written) -> None:
-    runner = ort.load(written("onnx", "int8"), 1)
+    runner = ort.load(written("onnx", FULL.name), 1)
     assert (runner.runtime, runner.executed) == ("onnxruntime-cpu", True)
     found = logits(runner)
     assert sqnr_db(run(quantized("onnx"), micro().images), found) >= INTEGER_SQNR_DB
     assert sqnr_db(micro().logits, found) >= INTEGER_SQNR_DB
-    assert size_bytes(written("onnx", "int8")) < size_bytes(written("onnx", "fp32"))
+    assert size_bytes(written("onnx", FULL.name)) < size_bytes(written("onnx", "fp32"))
 
 
 @pytest.mark.parametrize("recipe", ["fp32", "int8"])

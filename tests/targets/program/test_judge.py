@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from quantize.flow import calibrate, quantize, trace
 from quantize.names import layer_name
-from quantize.recipes import RECIPES
 from targets.coreml import tap as coreml_tap
 from targets.coreml.half_constants import half_constants
 from targets.ort import tap as ort_tap
@@ -26,7 +25,7 @@ from targets.program.tap import Affine
 from targets.registry import TARGETS
 from targets.xnnpack import tap as xnnpack_tap
 from targets.xnnpack.bias import with_stored_biases
-from tests.programs import micro, quantized
+from tests.programs import FULL, PLANS, micro, quantized
 from tests.targets.conftest import Written
 from tests.targets.models import CASES
 
@@ -49,7 +48,7 @@ def module_of(name: str, recipe: str) -> torch.fx.GraphModule:
     program = quantized(name, recipe)
     if name == "executorch":
         return with_stored_biases(program)
-    return half_constants(program) if name == "coreml" and RECIPES[recipe].half else program.module()
+    return half_constants(program) if name == "coreml" and PLANS[recipe].half else program.module()
 
 
 @pytest.mark.parametrize(("name", "recipe"), CASES)
@@ -96,7 +95,7 @@ def _cases() -> Iterator[tuple[str, str]]:
     yield from ((kind, place) for kind, places in PLACES.items() for place in places)
 
 
-@pytest.mark.parametrize("recipe", ["int8", "fp32"])
+@pytest.mark.parametrize("recipe", [FULL.name, "fp32"])
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_fault_of_one_step_in_a_part_of_a_layer_is_found_there_and_nowhere_else(
     name: str, recipe: str, written: Written
@@ -131,7 +130,7 @@ def test_a_tie_that_is_rounded_the_other_way_between_two_layers_is_no_fault() ->
     torch.manual_seed(0)
     model, rows = Chain().eval().requires_grad_(False), torch.randn(64, 32)
     program = trace(model, rows[:1])
-    program = quantize(program, rows[:1], RECIPES["int8"], TARGETS["onnx"].scheme, calibrate(program, [rows]))
+    program = quantize(program, rows[:1], FULL, TARGETS["onnx"].scheme, calibrate(program, [rows]))
     module, faults = program.module(), 0
     assert isinstance(module, torch.fx.GraphModule)
     for row in rows.split(1):

@@ -28,7 +28,7 @@ def test_the_output_of_a_layer_is_what_the_replay_of_the_program_stores(name: st
     }
     outputs = {layer: value for (layer, tensor), value in found.activations.items() if tensor == "output"}
     # A replay reads no integers where several operators store one layer; here they all store it alike.
-    assert stored.items() <= outputs.items() and len(stored) >= 10
+    assert stored.items() <= outputs.items() and len(stored) >= 9
     assert ("stem.0", "input") in found.activations and ("head", "input") in found.activations
 
 

@@ -16,7 +16,7 @@ from targets.xnnpack.contents import contents
 from targets.xnnpack.program_file import ProgramFile, read_program, tensor_of
 from targets.xnnpack.run import XnnpackRunner
 from targets.xnnpack.tap import tap, write_tapped
-from tests.programs import micro, quantized
+from tests.programs import FULL, micro, quantized
 from tests.targets.conftest import Written
 
 IMAGE = micro().images[:1].numpy()
@@ -50,20 +50,20 @@ def parameters(program: ProgramFile) -> list[Any]:
 
 
 def test_scales_are_read_with_every_bit(written: Written) -> None:
-    scales = {entry.scale for entry in parameters(read_program(written("executorch", "int8")))}
+    scales = {entry.scale for entry in parameters(read_program(written("executorch", FULL.name)))}
     layers = replay.tap(quantized("executorch"), IMAGE)
     assert {float(np.float32(layer.affine.scale)) for layer in layers if layer.affine is not None} <= scales
 
 
 def test_a_scale_with_many_decimals_is_written_with_every_bit(written: Written, tmp_path: Path) -> None:
-    program, tiny = read_program(written("executorch", "int8")), float(np.float32(1.2345678e-9))
+    program, tiny = read_program(written("executorch", FULL.name)), float(np.float32(1.2345678e-9))
     parameters(program)[0].scale = tiny
     program.write(tmp_path / "tiny.pte")
     assert parameters(read_program(tmp_path / "tiny.pte"))[0].scale == tiny
 
 
 def test_the_tapped_copy_differs_in_its_outputs_alone(written: Written, tmp_path: Path) -> None:
-    path, copy = written("executorch", "int8"), tmp_path / "tapped.pte"
+    path, copy = written("executorch", FULL.name), tmp_path / "tapped.pte"
     layers = write_tapped(path, copy)
     assert contents(copy) == contents(path)
     before, after = read_program(path), read_program(copy)

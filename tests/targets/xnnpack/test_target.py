@@ -11,7 +11,7 @@ from levit_edge.bundle.files import sha256_file, size_bytes
 from levit_edge.errors import InputError
 from levit_edge.pipeline.verify import sqnr_db
 from targets.xnnpack.target import TARGET
-from tests.programs import ATTENTIONS, CONVS, HARDSWISHES, LINEARS, micro, quantized, run
+from tests.programs import ATTENTIONS, CONVS, FULL, HARDSWISHES, LINEARS, micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.models import (
     DAMAGE,
@@ -34,7 +34,7 @@ def test_one_delegate_takes_the_whole_program(recipe: str, written: Written) -> 
 
 
 def test_every_layer_is_an_integer_kernel(written: Written) -> None:
-    contents = xnnpack.contents(written("executorch", "int8"))
+    contents = xnnpack.contents(written("executorch", FULL.name))
     assert kinds(contents, "int8") == {"XNNConv2d": CONVS, "XNNFullyConnected": LINEARS}
     floats = kinds(contents, "float")
     assert floats["XNNHardswish"] == HARDSWISHES and floats["XNNSoftmax"] == ATTENTIONS
@@ -55,12 +55,12 @@ def test_float_from_disk_is_the_float_program(written: Written) -> None:
 
 
 def test_int8_from_disk_is_the_quantized_program(written: Written) -> None:
-    runner = xnnpack.load(written("executorch", "int8"), 1)
+    runner = xnnpack.load(written("executorch", FULL.name), 1)
     assert (runner.runtime, runner.executed) == ("executorch-xnnpack", True)
     found = logits(runner)
     assert sqnr_db(run(quantized("executorch"), micro().images), found) >= INTEGER_SQNR_DB
     assert sqnr_db(micro().logits, found) >= INTEGER_SQNR_DB
-    assert size_bytes(written("executorch", "int8")) < size_bytes(written("executorch", "fp32"))
+    assert size_bytes(written("executorch", FULL.name)) < size_bytes(written("executorch", "fp32"))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from levit_edge.errors import InputError, LevitEdgeError
 from levit_edge.progress import QUIET
 from targets.registry import TARGETS
 from tests.places import ROOT
-from tests.programs import micro
+from tests.programs import FULL, micro
 from tests.targets.conftest import Written
 from tests.targets.models import logits
 
@@ -64,7 +64,7 @@ def _waits(mark: Path) -> str:
 
 @pytest.mark.parametrize("name", ["onnx", "executorch"])
 def test_the_guest_gives_the_logits_of_the_runtime(name: str, emulated: Path, written: Written) -> None:
-    path = written(name, "int8")
+    path = written(name, FULL.name)
     found = _device().logits(name, path, micro().images[:3].numpy(), QUIET)
     np.testing.assert_array_equal(found, logits(TARGETS[name].backend.load(path, 1))[:3])
 
@@ -73,7 +73,7 @@ def test_images_keep_their_order_and_any_strides(
     emulated: Path, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "_cores", lambda: 3)
-    path, images = written("onnx", "int8"), micro().images.numpy()
+    path, images = written("onnx", FULL.name), micro().images.numpy()
     expected = logits(TARGETS["onnx"].backend.load(path, 1))
     np.testing.assert_array_equal(_device().logits("onnx", path, np.asfortranarray(images), QUIET), expected)
 
@@ -83,7 +83,7 @@ def test_a_crash_of_the_emulator_is_tried_once_more(
 ) -> None:
     once = f"if [ ! -e {tmp_path}/crashed ]; then touch {tmp_path}/crashed; kill -SEGV $$; fi\n"
     _write(emulated, once + NATIVE)
-    path = written("onnx", "int8")
+    path = written("onnx", FULL.name)
     found = _device().logits("onnx", path, micro().images[:1].numpy(), QUIET)
     assert found.shape == (1, 3) and "the emulator crashed" in caplog.text
 
@@ -101,7 +101,7 @@ def test_a_crash_of_the_emulator_is_tried_once_more(
 def test_a_failure_is_one_line(body: str, reason: str, emulated: Path, written: Written) -> None:
     _write(emulated, body)
     with pytest.raises(LevitEdgeError, match=reason) as caught:
-        _device().logits("onnx", written("onnx", "int8"), micro().images[:1].numpy(), QUIET)
+        _device().logits("onnx", written("onnx", FULL.name), micro().images[:1].numpy(), QUIET)
     assert "\n" not in str(caught.value)
 
 
@@ -179,7 +179,7 @@ def test_commas_reach_the_emulator_doubled() -> None:
 def test_a_full_disk_is_one_line(emulated: Path, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device.tempfile, "TemporaryDirectory", _full_disk)
     with pytest.raises(InputError, match="no space left on the disk"):
-        _device().logits("onnx", written("onnx", "int8"), micro().images[:1].numpy(), QUIET)
+        _device().logits("onnx", written("onnx", FULL.name), micro().images[:1].numpy(), QUIET)
 
 
 def _full_disk() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from levit_edge.metrics.sqnr import sqnr_db
 from targets.coreml import mil
 from targets.coreml.half_constants import half_constants
-from tests.programs import micro, quantized, run
+from tests.programs import FULL, micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.faults import (
     drop_bias,
@@ -32,7 +32,7 @@ FAULTY_DB = 60.0  # of the same median image
 
 @pytest.fixture
 def package(written: Written, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(written("coreml", "int8"), tmp_path / "model.mlpackage"))
+    return Path(shutil.copytree(written("coreml", FULL.name), tmp_path / "model.mlpackage"))
 
 
 def _from_program_db(package: Path) -> float:

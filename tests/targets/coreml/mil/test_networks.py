@@ -15,6 +15,7 @@ from quantize.flow import trace
 from targets.coreml import mil
 from targets.coreml.lower import lower
 from targets.coreml.mil.catalogue import OPERATORS
+from tests.programs import FULL
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.networks import NETWORKS
 
@@ -56,7 +57,7 @@ def test_a_network_consists_of_these_operators(name: str, converted: Converted) 
 
 def test_every_operator_is_emitted_by_a_network_or_a_recipe(written: Written) -> None:
     by_networks = {word for network in NETWORKS.values() for word in network.operators.split()}
-    by_recipes = _emitted(written("coreml", "int8"))
+    by_recipes = _emitted(written("coreml", FULL.name))
     assert by_recipes - by_networks == OF_RECIPES
     assert by_networks | OF_RECIPES == set(OPERATORS)
 

@@ -25,7 +25,7 @@ from targets.coreml.mil.program import BATCH_IMAGES
 from targets.coreml.mil.records import PRECISIONS
 from targets.coreml.target import TARGET
 from tests.levit_edge.families.levit.levits import hf_model, image
-from tests.programs import micro, quantized, run
+from tests.programs import FULL, micro, quantized, run
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.packages import write
 from tests.targets.models import FLOAT_TOLERANCE
@@ -83,7 +83,7 @@ def test_int8_with_exact_scales_is_the_quantized_program_but_for_ties(exact_scal
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_int8_is_the_quantized_program_but_for_its_float16_scales(precision: mil.Precision, written: Written) -> None:
-    found = mil.load(written("coreml", "int8")).run(_images(), precision)
+    found = mil.load(written("coreml", FULL.name)).run(_images(), precision)
     assert sqnr_db(run(quantized("coreml"), micro().images), found) >= 30.0
     assert sqnr_db(micro().logits, found) >= 25.0
 
@@ -136,7 +136,7 @@ def test_the_float32_ends_of_a_model_are_not_rounded(tmp_path: Path) -> None:
 
 
 def test_a_trace_gives_integers_and_what_they_stand_for(written: Written) -> None:
-    program, one = mil.load(written("coreml", "int8")), _images()[:1]
+    program, one = mil.load(written("coreml", FULL.name)), _images()[:1]
     quantize = next(operation for operation in program.operations if operation.type == "quantize")
     dequantize = next(operation for operation in program.operations if operation.type == "dequantize")
     names = ("image", *quantize.output_names, *dequantize.output_names, "logits")

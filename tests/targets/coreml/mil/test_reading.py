@@ -16,6 +16,7 @@ from coremltools.proto import MIL_pb2
 from levit_edge.errors import InputError
 from targets.coreml import mil
 from targets.coreml.mil.catalogue import OPERATORS
+from tests.programs import FULL
 from tests.targets.conftest import Written
 from tests.targets.coreml.mil.faults import bound, edited, find, outputs, read, specification, weight_file
 from tests.targets.coreml.mil.packages import write
@@ -25,7 +26,7 @@ from tests.targets.models import DAMAGE
 @pytest.fixture
 def package(written: Written, tmp_path: Path) -> Path:
     """A copy of the micro LeViT's int8 package, to be changed."""
-    return Path(shutil.copytree(written("coreml", "int8"), tmp_path / "model.mlpackage"))
+    return Path(shutil.copytree(written("coreml", FULL.name), tmp_path / "model.mlpackage"))
 
 
 def _refusal(package: Path) -> str:
