@@ -71,7 +71,9 @@ def test_a_healthy_bundle_departs_nowhere(name: str, built: Built) -> None:
     for row in found.layers:
         assert row.departs == "" and row.local.max_steps is not None and row.local.max_steps < 2
         assert row.local.mean_steps is not None
-        assert row.float_sqnr_db is not None and row.float_sqnr_db > 10
+        assert row.float_sqnr_db is None or row.float_sqnr_db > 10
+    exact = [row.name for row in found.layers if row.float_sqnr_db is None or row.float_sqnr_db > 50]
+    assert exact == ["stem.0"]  # it is float, and nothing that it reads was rounded
     assert Divergence.model_validate_json(found.model_dump_json()) == found
 
 
@@ -138,7 +140,7 @@ def test_what_cannot_be_compared_is_one_line(built: Built, tmp_path: Path) -> No
     shutil.copy(built.out / "executorch" / PROGRAM_NAME, bundle)
     with pytest.raises(InputError, match=f"changed: {PROGRAM_NAME}"):
         diverge(bundle, _photograph(built))
-    with pytest.raises(InputError, match=r"layer \d+ \(blocks\.0\.v\) is stored as float, expected integers"):
+    with pytest.raises(InputError, match=r"layer \d+ \(blocks\.0\.q\) is stored as float, expected integers"):
         diverge(_sign(bundle), _photograph(built))
     torch.export.save(trace(torch.nn.Conv2d(3, 2, 3).eval(), torch.zeros(1, 3, 64, 64)), bundle / PROGRAM_NAME)
     with pytest.raises(InputError, match=rf"does not match its program: it has {LAYERS} layers, expected 1"):
