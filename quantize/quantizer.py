@@ -109,13 +109,13 @@ class SchemeQuantizer(Quantizer):
 
     def _is_stored(self, node: fx.Node) -> bool:
         tensor = source(node)
-        wanted = self.scheme.stored | (self.scheme.convolutions if is_convolution(tensor) else frozenset())
+        wanted = self.scheme.stored | self.scheme.required_of(convolution=is_convolution(tensor))
         return role(tensor) in wanted and tensor not in self._named | self._float_outputs
 
     def _check_kept(self, node: fx.Node, inputs: Mapping[fx.Node, QuantizationSpecBase | None]) -> None:
         """InputError where an integer layer would have to give floats, and the target has no such layer."""
-        only_integers = self.scheme.required | (self.scheme.convolutions if is_convolution(node) else frozenset())
-        if node in self._named and inputs and role(node) in only_integers:
+        required = self.scheme.required_of(convolution=is_convolution(node))
+        if node in self._named and inputs and role(node) in required:
             name = " ".join(activation_key([node]))
             raise InputError(f"keep_float has {name!r}, but an integer layer of this target gives only integers")
 

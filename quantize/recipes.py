@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -126,20 +128,32 @@ _FILE_KEYS = tuple(f.name for f in fields(Recipe) if f.name != "name")
 
 
 def load_recipe(spec: str) -> Recipe:
-    """A built-in recipe by name, or a ``.toml`` file: ``base`` names a built-in one, other keys override its fields.
+    """A built-in recipe by name, or a file: a ``.toml`` or the ``manifest.json`` of a bundle, whose recipe is taken.
 
-    Raises InputError for an unknown name, an unreadable file, an unknown key or value.
+    In a ``.toml``, ``base`` names a built-in recipe, and other keys override its fields. Raises InputError for an
+    unknown name, an unreadable file, an unknown key or value.
     """
     if spec in RECIPES:
         return RECIPES[spec]
-    if not spec.endswith(".toml"):
-        raise InputError(f"unknown recipe {spec!r}; valid: {', '.join(RECIPES)}, or a .toml file")
     path = Path(spec)
+    if path.suffix not in _READERS:
+        valid = f"{', '.join(RECIPES)}, a .toml file, or the manifest.json of a bundle"
+        raise InputError(f"unknown recipe {spec!r}; valid: {valid}")
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = _READERS[path.suffix](path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"recipe {path} cannot be read: {error}") from None
-    return _from_settings(path, settings)
+    return _from_settings(path, content) if path.suffix == ".toml" else _from_manifest(path, content)
+
+
+_READERS: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}
+
+
+def _from_manifest(path: Path, content: Any) -> Recipe:
+    match content:
+        case {"recipe": {"settings": {"name": str(name), **settings}}}:
+            return replace(_from_settings(path, {str(key): value for key, value in settings.items()}), name=name)
+    raise InputError(f"recipe {path}: it is no manifest of a bundle; valid: a .toml file or a manifest.json")
 
 
 def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:

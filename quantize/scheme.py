@@ -48,18 +48,19 @@ class Scheme:
 
     ``activation_dtype`` is the storage of activations: affine, per-tensor, the whole 8-bit range. Weights are always
     int8, symmetric, per-channel, -127..127. ``stored`` are the roles that are integers between operators, ``required``
-    those of them that a recipe may not keep float. ``float_residual``: the residual stream and all else that is float
-    between operators is quantized where a layer reads it (else that layer computes in float). ``integer_bias``: layer
-    biases are int32 with scale s_x * s_w (else float, quantized by the backend). ``convolutions`` are
-    roles that are stored besides where a convolution gives them. ``constant_bias``: the attention bias
-    is float, or int8 per head. ``hardswish``: computed in float, or as a saturating integer add and a multiply.
+    those of them that a recipe may not keep float, and ``convolutions`` roles that are stored, whatever ``stored``
+    says, where an integer convolution gives them, which gives nothing else. ``float_residual``: the residual stream
+    and all else that is float between operators is quantized where a layer reads it (else that layer computes in
+    float). ``integer_bias``: layer biases are int32 with scale s_x * s_w (else float, quantized by the backend).
+    ``constant_bias``: the attention bias is float, or int8 per head. ``hardswish``: computed in float, or as a
+    saturating integer add and a multiply.
     """
 
     activation_dtype: Literal["int8", "uint8"]
     stored: frozenset[Role]
     required: frozenset[Role] = frozenset()
-    integer_bias: bool = False
     convolutions: frozenset[Role] = frozenset()
+    integer_bias: bool = False
     constant_bias: Literal["float", "weight"] = "float"
     hardswish: Literal["float", "integer"] = "float"
     float_residual: bool = False
@@ -71,3 +72,7 @@ class Scheme:
     @property
     def quant_max(self) -> int:
         return self.quant_min + 255
+
+    def required_of(self, *, convolution: bool) -> frozenset[Role]:
+        """The roles whose tensor must be stored where an integer layer gives it, which may be a ``convolution``."""
+        return self.required | self.convolutions if convolution else self.required

@@ -6,7 +6,7 @@ The numbers themselves stand in the file of each gate and in the record of each 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from levit_edge.errors import InputError
 from levit_edge.gates.gate import BASES, Gate, Limit
@@ -29,6 +29,12 @@ class Limits:
         """The limit of ``gate``, on ``device`` where it is one of a device; None where the gate is off."""
         on_device = self.devices.get(device or "", {})
         return on_device[gate.limit] if gate.limit in on_device else self.bundle.get(gate.limit)
+
+    def at_least(self, limit: str, least: float) -> Limits:
+        """These limits with ``limit``, the least value that passes, raised to ``least`` where it is lower or off."""
+        found = self.bundle.get(limit)
+        raised = max(found, least) if isinstance(found, int | float) else least
+        return replace(self, bundle={**self.bundle, limit: raised})
 
 
 def default_limits(recipe: str, of_target: Mapping[str, Table]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from levit_edge.bundle.files import write_text
 from levit_edge.bundle.publish import staged_outputs
 from levit_edge.pipeline.calibrate import calibrate
+from levit_edge.pipeline.choose import choose
 from levit_edge.pipeline.describe import describe_bundle, make_report
 from levit_edge.pipeline.images import open_images
 from levit_edge.pipeline.load import load
@@ -35,10 +36,11 @@ def build(options: BuildOptions | None = None, progress: Progress = QUIET) -> Re
     ):
         job = Job(plan, subject, images, staging, progress)
         calibrated = calibrate(job)
+        chosen = choose(job, calibrated)
         shown = examples(job)
         built = []
         for target in plan.targets:
-            lowered = verify(job, lower(job, target, calibrated), shown)
+            lowered = verify(job, lower(job, target, chosen[target.name], calibrated), shown)
             describe_bundle(job, lowered, calibrated, shown)
             built.append(lowered)
         report = make_report(job, built, calibrated, measure(job, built, shown))

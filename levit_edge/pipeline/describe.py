@@ -48,7 +48,7 @@ def describe_bundle(job: Job, lowered: Lowered, calibrated: Calibrated, shown: E
 
 
 def _manifest(job: Job, lowered: Lowered, calibrated: Calibrated) -> Manifest:
-    subject, target, recipe = job.subject, lowered.target, job.plan.recipe
+    subject, target, recipe = job.subject, lowered.target, lowered.recipe
     image = TensorSpec(
         name=INPUT_NAME,
         dtype="float32",
@@ -109,7 +109,7 @@ def make_report(job: Job, built: Sequence[Lowered], calibrated: Calibrated, meas
 
 
 def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
-    target, recipe, device = lowered.target, job.plan.recipe, job.plan.device
+    target, recipe, device = lowered.target, lowered.recipe, job.plan.device
     contents = target.backend.contents(lowered.model_path)
     size, reference_size = size_bytes(lowered.model_path), size_bytes(lowered.reference_path)
     there = measured.on_device.get(target.name)
@@ -119,6 +119,7 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
         recipe=recipe.name,
         recipe_base=recipe.base,
         recipe_settings=recipe.settings(),
+        mixed_precision=lowered.chosen.search,
         size_bytes=size,
         fp32_size_bytes=reference_size,
         size_ratio=size / reference_size,
@@ -135,15 +136,15 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
         program_match=lowered.program_match,
         ranges=stored_ranges(lowered.program),
         tool_versions=target.versions(),
-        warnings=_simulation_warning(job, lowered),
+        warnings=_simulation_warning(lowered),
     )
 
 
-def _simulation_warning(job: Job, lowered: Lowered) -> tuple[str, ...]:
+def _simulation_warning(lowered: Lowered) -> tuple[str, ...]:
     target, runner = lowered.target, lowered.runner
     if runner.executed:
         return ()
-    half = " with float16 rounding" if job.plan.recipe.half else ""
+    half = " with float16 rounding" if lowered.recipe.half else ""
     text = (
         f"this machine cannot execute it: the figures are those of the shipped {target.model_file}, interpreted "
         f"operator by operator{half} ({runner.runtime}), whose time is no latency; "

@@ -11,8 +11,10 @@ from torch.export import ExportedProgram
 from levit_edge.bundle.manifest import PROGRAM_NAME
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.pipeline.calibrate import Calibrated
+from levit_edge.pipeline.choose import Chosen
 from levit_edge.pipeline.plan import Job
 from quantize.flow import quantize
+from quantize.recipes import Recipe
 from targets.program.run import ProgramRunner
 from targets.runner import Runner
 from targets.target import Target
@@ -22,17 +24,24 @@ from targets.target import Target
 class Lowered:
     """A bundle in the making: its folder, the quantized program, and both of its models loaded from disk.
 
+    ``chosen`` has the recipe of this target.
     ``program_runner`` computes the program in torch. ``program_match`` says how the built model compares with it, None
     before that is known and where the target cannot tell.
     """
 
     target: Target
+    chosen: Chosen
     folder: Path
     program: ExportedProgram
     program_runner: ProgramRunner
     runner: Runner
     reference: Runner
     program_match: ProgramMatch | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """That of this target."""
+        return self.chosen.recipe
 
     @property
     def model_path(self) -> Path:
@@ -45,9 +54,9 @@ class Lowered:
         return self.folder / self.target.reference_file
 
 
-def lower(job: Job, target: Target, calibrated: Calibrated) -> Lowered:
+def lower(job: Job, target: Target, chosen: Chosen, calibrated: Calibrated) -> Lowered:
     """Write the built model, its float reference and the quantized program into the target's folder; load them."""
-    recipe, subject, step = job.plan.recipe, job.subject, job.progress.step
+    recipe, subject, step = chosen.recipe, job.subject, job.progress.step
     folder, backend = job.staging / target.name, target.backend
     model, reference = folder / target.model_file, folder / target.reference_file
     folder.mkdir()
@@ -61,6 +70,7 @@ def lower(job: Job, target: Target, calibrated: Calibrated) -> Lowered:
     threads = job.plan.options.threads
     return Lowered(
         target=target,
+        chosen=chosen,
         folder=folder,
         program=program,
         program_runner=ProgramRunner(program),

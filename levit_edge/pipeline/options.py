@@ -22,6 +22,7 @@ else:
     Module = Any
 
 ALL_TARGETS = "all"
+MAX_SQNR_DB = 100  # near what float32 itself has
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,28 @@ class ModelOptions(_Checked):
 class BuildOptions(ModelOptions):
     """Every option of ``levit-edge build``.
 
-    ``threads`` are those of the timed runtimes. ``device`` is another machine that runs the bundles too. Raises
-    InputError as :class:`ModelOptions` does.
+    ``min_sqnr`` also is the limit of the gate `sqnr_db`. ``threads`` are those of the timed runtimes. ``device`` is
+    another machine that runs the bundles too. Raises InputError as :class:`ModelOptions` does.
     """
 
+    min_sqnr: Annotated[
+        float | None,
+        Option(
+            "Keep more tensors float, the cheapest first, until the logits have this signal to noise ratio in dB.",
+            metavar="DB",
+        ),
+    ] = None
     out: Annotated[Path, Option("Where the bundles and the report go.", metavar="DIR")] = Path("dist")
     gates: GatesPath = None
     undecided: Undecided = None
     threads: Threads = 1
     runs: Annotated[int, Option("Rounds of the latency measurement.", metavar="N", minimum=1)] = TIMED_RUNS
     device: DeviceName = LOCAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_sqnr is not None and not 0 < self.min_sqnr <= MAX_SQNR_DB:
+            raise InputError(f"min_sqnr is {self.min_sqnr:g}; it must be above 0 and at most {MAX_SQNR_DB} dB")
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.export import ExportedProgram
 
 from levit_edge.errors import InputError
 from levit_edge.metrics.sqnr import finite_or_none
+from levit_edge.pipeline.batched import batched_program
 from levit_edge.pipeline.calibrate import calibrate
-from levit_edge.pipeline.images import BATCH, EvaluationPass, limited, open_images
-from levit_edge.pipeline.load import Subject, load
+from levit_edge.pipeline.images import EvaluationPass, limited, open_images
+from levit_edge.pipeline.load import load
 from levit_edge.pipeline.options import SensitivityOptions
 from levit_edge.pipeline.plan import Job, make_plan
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.sensitivity import SensitivityReport, TargetSensitivity, TensorNoise
 from levit_edge.report.sensitivity_picture import check_picture, draw
-from quantize.flow import prepare, trace
-from quantize.sensitivity import Sensitivity, StoredTensor, batch_size, storable
+from quantize.flow import prepare
+from quantize.sensitivity import Sensitivity, StoredTensor, batch_size
 from quantize.sensitivity import sensitivity as judge_tensors
 
 FLOAT_BYTES = 4  # of a weight that stays float, instead of one byte
@@ -39,7 +39,7 @@ def sensitivity(options: SensitivityOptions, progress: Progress = QUIET) -> Sens
         raise InputError(f"recipe {plan.recipe.name} stores nothing as integers; valid: int8, w8a16, or one of theirs")
     with progress.step("load, fuse and trace the model"):
         subject = load(plan.options)
-        program = _for_batches(subject)
+        program = batched_program(subject)
     with open_images(plan.options, subject, calibrates=plan.recipe.calibrates) as images:
         selection = images.evaluation or images.calibration
         if selection is None:
@@ -61,16 +61,6 @@ def sensitivity(options: SensitivityOptions, progress: Progress = QUIET) -> Sens
     if options.picture is not None:
         draw(answer, options.picture)
     return answer
-
-
-def _for_batches(subject: Subject) -> ExportedProgram:
-    """The program of several images at once, where it stores the same tensors as that of one; else that of one.
-
-    A model may compute a batch with other operators. What is measured must be what is lowered.
-    """
-    program = trace(subject.fused, subject.example.repeat(BATCH, 1, 1, 1))
-    same = storable(program.module()) == storable(subject.program.module())
-    return program if same else subject.program
 
 
 def _answer(found: Sensitivity) -> TargetSensitivity:

@@ -54,7 +54,7 @@ def verify(job: Job, lowered: Lowered, shown: Examples) -> Lowered:
 
     First come the constants and layers, which name the fault; then the logits of all ``shown`` images.
     """
-    recipe, target, inputs = job.plan.recipe, lowered.target, shown.batch.inputs
+    recipe, target, inputs = lowered.recipe, lowered.target, shown.batch.inputs
     with job.progress.step(f"{target.name}: compare with the program"):
         found = _match(lowered, inputs[:MODEL_IMAGES], half=recipe.half)
         if (check := target.backend.verify) is not None:

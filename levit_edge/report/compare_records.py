@@ -23,6 +23,7 @@ LEFT_OUT = {
     "agreement": "every pair of participants; each file against its own program is compared instead",
     "gates": "they follow from the figures, and `gate` judges them",
     "kernels": "a table of functions, which `bench` shows",
+    "mixed_precision": "how the tensors were chosen that `recipe_settings.keep_float` names",
     "notes": "sentences, not values",
     "outcomes": "bits of every single image",
     "ranges": "those that moved are counted and named, not listed",

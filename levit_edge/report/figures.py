@@ -25,10 +25,12 @@ from levit_edge.report.schema import (
     Report,
     TargetReport,
 )
+from levit_edge.wording import listed
 
 NOT_RUN = "not run"
 NO_LABELS = "no labels"
 _LONGEST_TEXT = 40
+_LONGEST_LIST = 6
 IDENTICAL = "identical"
 VERDICT = "verdict"
 ABSENT = "-"
@@ -165,8 +167,15 @@ def _against_program(target: TargetReport, report: Report) -> str:
     return f"{found[0][0]:.2f} % ({_decibels(found[0][1])})" if found else NOT_RUN
 
 
+def _kept_float(target: TargetReport) -> str:
+    """Roles and tensors that the recipe keeps float where the target would store them as int8."""
+    names = target.recipe_settings.get("keep_float")
+    return listed([str(name) for name in names], _LONGEST_LIST) if isinstance(names, list) and names else ABSENT
+
+
 FIGURES: tuple[Figure, ...] = (
     Figure("model", lambda t, _: f"{t.bundle}/{t.model_file} ({t.recipe})"),
+    Figure("kept float", lambda t, _: _kept_float(t)),
     Figure("size, float to built", lambda t, _: f"{t.fp32_size_bytes / 1e6:.2f} to {t.size_bytes / 1e6:.2f} MB"),
     Figure("size ratio", lambda t, _: f"{t.size_ratio:.3f}"),
     *_here(ACCURACY, lambda target: target.accuracy),

@@ -19,6 +19,7 @@ from levit_edge.metrics.latency import LatencyStats, Speedup
 from levit_edge.metrics.program_match import ProgramMatch
 from levit_edge.record import Record
 from levit_edge.report.gate_result import GateResult, Verdict, acceptable, overall, verdict
+from levit_edge.report.mixed_precision import MixedPrecision
 from levit_edge.report.policy import UndecidedPolicy
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -158,10 +159,11 @@ class TargetReport(Record):
     """One bundle. ``size_ratio`` is model file / float reference file; figures that were not measured are None.
 
     ``recipe_base`` is the built-in recipe whose limits hold for ``recipe``, and ``recipe_settings`` says how it
-    quantizes (empty in reports of earlier versions). ``accuracy`` and ``latency`` are those of this host; ``devices``
-    has the figures of other machines, by the name of the device. ``program_match`` compares the constants and layers of
-    the model file with those of its program. ``ranges`` has the (lowest, highest) real number that each tensor of the
-    program can hold as an integer, such as ``blocks.8.proj input``; of weights, those of the widest channel.
+    quantizes (empty in reports of earlier versions). ``mixed_precision`` tells what it keeps float because more
+    accuracy was asked for. ``accuracy`` and ``latency`` are those of this host; ``devices`` has the figures of other
+    machines, by the name of the device. ``program_match`` compares the constants and layers of the model file with
+    those of its program. ``ranges`` has the (lowest, highest) real number that each tensor of the program can hold as
+    an integer, such as ``blocks.8.proj input``; of weights, those of the widest channel.
     """
 
     bundle: str
@@ -169,6 +171,7 @@ class TargetReport(Record):
     recipe: str
     recipe_base: str | None = None
     recipe_settings: dict[str, JsonValue] = Field(default_factory=dict)
+    mixed_precision: MixedPrecision | None = None
     size_bytes: int = Field(ge=1, le=MAX_BYTES)
     fp32_size_bytes: int = Field(ge=1, le=MAX_BYTES)
     size_ratio: float = Field(gt=0)

@@ -30,7 +30,7 @@ TARGET = Target(
         stored=frozenset(Role) - ATTENTION_INSIDE - ATTENTION_INPUTS - RESIDUAL_STREAM - {Role.LOGITS},
         float_residual=True,
         integer_bias=True,
-        convolutions=ATTENTION_INPUTS | RESIDUAL_STREAM | {Role.LOGITS},
+        convolutions=frozenset(Role),
         constant_bias="weight",
         hardswish="integer",
     ),

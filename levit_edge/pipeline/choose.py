@@ -1,0 +1,60 @@
+"""Between calibration and lowering: what each target keeps float to reach the SQNR that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from levit_edge.metrics.sqnr import finite_or_none
+from levit_edge.pipeline.batched import batched_program
+from levit_edge.pipeline.calibrate import Calibrated
+from levit_edge.pipeline.plan import Job
+from levit_edge.report.mixed_precision import KeptTensor, MixedPrecision
+from quantize.mixed_precision import Choice, Search
+from quantize.recipes import Recipe
+from quantize.sensitivity import batch_size
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The recipe of one target, and how it was chosen; None where it is that of the build as it is."""
+
+    recipe: Recipe
+    search: MixedPrecision | None = None
+
+
+def choose(job: Job, calibrated: Calibrated) -> Mapping[str, Chosen]:
+    """The recipe of each target: with ``min_sqnr``, as many more tensors stay float as it takes, the cheapest first."""
+    plan, goal_db = job.plan, job.plan.options.min_sqnr
+    apart = calibrated.held_out
+    if goal_db is None or apart is None:
+        return {target.name: Chosen(plan.recipe) for target in plan.targets}
+    program = batched_program(job.subject)
+    batches = torch.cat(apart.images).split(batch_size(program.module()))
+    chosen = {}
+    for target in plan.targets:
+        search = Search(program, plan.recipe, target.scheme, apart.histograms, batches)
+        with job.progress.step(f"{target.name}: choose what stays float"):
+            found = search.reach(goal_db)
+        chosen[target.name] = Chosen(found.recipe, _record(found, goal_db, len(apart.images)))
+    return chosen
+
+
+def _record(found: Choice, goal_db: float, images: int) -> MixedPrecision:
+    return MixedPrecision(
+        goal_db=goal_db,
+        images=images,
+        before_db=finite_or_none(found.before.sqnr_db),
+        reached=found.estimate.at_least_db >= goal_db,
+        kept=tuple(
+            KeptTensor(
+                tensor=step.name,
+                sqnr_db=finite_or_none(step.estimate.sqnr_db),
+                at_least_db=finite_or_none(step.estimate.at_least_db),
+                float_macs=step.float_macs,
+            )
+            for step in found.steps
+        ),
+    )
