@@ -19,7 +19,7 @@ from quantize.statistics import Histogram, merged
 
 Histograms = Mapping[str, Histogram]
 
-HELD_OUT = 32  # at most; an SQNR over so many images is known within about 1 dB
+HELD_OUT = 64  # at most; an SQNR over so many images is known within about 1 dB
 _HELD_OUT_SHARE = 4  # at most one image of four
 
 
