@@ -23,6 +23,7 @@ from levit_edge.pipeline.plan import Job
 from levit_edge.pipeline.verify import Examples
 from levit_edge.report.schema import Calibration, Delegation, Host, Model, Report, TargetReport
 from levit_edge.wording import listed
+from quantize.float_tensors import float_tensors
 from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
 from targets.runner import run_batch
@@ -111,6 +112,7 @@ def make_report(job: Job, built: Sequence[Lowered], calibrated: Calibrated, meas
 def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
     target, recipe, device = lowered.target, lowered.recipe, job.plan.device
     contents = target.backend.contents(lowered.model_path)
+    ranges = stored_ranges(lowered.program)
     size, reference_size = size_bytes(lowered.model_path), size_bytes(lowered.reference_path)
     there = measured.on_device.get(target.name)
     return TargetReport(
@@ -134,7 +136,8 @@ def _entry(job: Job, lowered: Lowered, measured: Measured) -> TargetReport:
             operators={f"{row.name} {row.precision} {row.placement}": row.count for row in contents.operators},
         ),
         program_match=lowered.program_match,
-        ranges=stored_ranges(lowered.program),
+        ranges=ranges,
+        float_tensors=float_tensors(job.subject.program, recipe, ranges) if recipe.calibrates else {},
         tool_versions=target.versions(),
         warnings=_simulation_warning(lowered),
     )

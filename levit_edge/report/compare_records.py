@@ -21,6 +21,7 @@ WHOLE_LIST = 8  # longer lists are shown by what the other side lacks
 
 LEFT_OUT = {
     "agreement": "every pair of participants; each file against its own program is compared instead",
+    "float_tensors": "they follow from the recipe and the target",
     "gates": "they follow from the figures, and `gate` judges them",
     "kernels": "a table of functions, which `bench` shows",
     "mixed_precision": "how the tensors were chosen that `recipe_settings.keep_float` names",

@@ -255,6 +255,16 @@ def kernel_rows(counted: Instructions) -> list[tuple[str, str, str, str, str]]:
     return [(k.library, k.function, k.kind, _millions(k.instructions), f"{k.share_pct:.1f} %") for k in counted.kernels]
 
 
+FLOAT_COLUMNS = ("stays float", "because")
+
+
+def float_rows(target: TargetReport) -> list[tuple[str, str]]:
+    """Each reason for which tensors of an int8 model are float, below :data:`FLOAT_COLUMNS`."""
+    reasons = dict.fromkeys(target.float_tensors.values())
+    named = {reason: [name for name, why in target.float_tensors.items() if why == reason] for reason in reasons}
+    return [(listed(names, _LONGEST_LIST), reason) for reason, names in named.items()]
+
+
 def agreement_tables(found: Agreement) -> dict[str, list[list[str]]]:
     """Two tables by title, each with its header as the first row; a row is the reference of every column."""
     names = [participant.name for participant in found.participants]

@@ -7,11 +7,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from levit_edge.report.figures import (
+    FLOAT_COLUMNS,
     GATE_COLUMNS,
     KERNEL_COLUMNS,
     agreement_tables,
     evaluation_text,
     figure_table,
+    float_rows,
     gate_row,
     kernel_rows,
     model_text,
@@ -33,6 +35,7 @@ def render_markdown(report: Report) -> str:
             },
             gate_columns=GATE_COLUMNS,
             kernel_columns=KERNEL_COLUMNS,
+            float_columns=FLOAT_COLUMNS,
             agreement={} if report.agreement is None else agreement_tables(report.agreement),
         )
     )
@@ -54,6 +57,7 @@ def environment() -> Environment:
         verdict=verdict_text,
         gate_row=gate_row,
         kernel_rows=kernel_rows,
+        float_rows=float_rows,
     )
     return made
 

@@ -163,7 +163,8 @@ class TargetReport(Record):
     accuracy was asked for. ``accuracy`` and ``latency`` are those of this host; ``devices`` has the figures of other
     machines, by the name of the device. ``program_match`` compares the constants and layers of the model file with
     those of its program. ``ranges`` has the (lowest, highest) real number that each tensor of the program can hold as
-    an integer, such as ``blocks.8.proj input``; of weights, those of the widest channel.
+    an integer, such as ``blocks.8.proj input``; of weights, those of the widest channel. ``float_tensors`` says of all
+    other tensors of an int8 model why they are float.
     """
 
     bundle: str
@@ -180,6 +181,7 @@ class TargetReport(Record):
     latency: Latency | None = None
     program_match: ProgramMatch | None = None
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    float_tensors: dict[str, str] = Field(default_factory=dict)
     delegation: Delegation | None = None
     gates: tuple[GateResult, ...] = ()
     tool_versions: dict[str, str] = Field(default_factory=dict)
