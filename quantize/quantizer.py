@@ -109,8 +109,9 @@ class SchemeQuantizer(Quantizer):
 
     def _is_stored(self, node: fx.Node) -> bool:
         tensor = source(node)
-        wanted = self.scheme.stored | self.scheme.required_of(convolution=is_convolution(tensor))
-        return role(tensor) in wanted and tensor not in self._named | self._float_outputs
+        wanted = role(tensor) in self.scheme.stored
+        wanted |= is_convolution(tensor) and role(tensor) in self.scheme.convolutions
+        return wanted and tensor not in self._named | self._float_outputs
 
     def _check_kept(self, node: fx.Node, inputs: Mapping[fx.Node, QuantizationSpecBase | None]) -> None:
         """InputError where an integer layer would have to give floats, and the target has no such layer."""

@@ -113,7 +113,7 @@ def test_every_input_is_passed_on_as_data(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("ran")) and (result.upload or {})["name"] == HOSTILE
     build, gates = result.calls
     shared = {f"--gates={HOSTILE}", f"--undecided={HOSTILE}"}
-    values = {f"--{name}={HOSTILE}" for name in plain - {"baseline"}}
+    values = {f"--{name.replace('_', '-')}={HOSTILE}" for name in plain - {"baseline"}}
     targets = {"--target=onnx", "--target=*", "--target=coreml"}
     expected = values | targets | {"--random-weights", "--skip-bad-images", "--out=my out;touch ran"}
     assert set(build[1:]) == expected and len(build) == len(expected) + 1

@@ -14,7 +14,8 @@ from levit_edge.bundle.manifest import open_bundle
 from levit_edge.errors import InputError
 from levit_edge.pipeline.build import build
 from levit_edge.pipeline.calibrate import HELD_OUT
-from levit_edge.pipeline.options import MAX_SQNR_DB, BuildOptions
+from levit_edge.pipeline.gate import gate
+from levit_edge.pipeline.options import MAX_SQNR_DB, BuildOptions, GateOptions
 from levit_edge.report.schema import Report, TargetReport
 from quantize.recipes import RECIPES
 from tests.levit_edge.pipeline.conftest import SAMPLES, Built
@@ -65,6 +66,8 @@ def test_a_ratio_that_nothing_reaches_fails_its_gate(built: Built, tmp_path: Pat
     entry = report.targets["onnx"]
     assert entry.mixed_precision is not None and not entry.mixed_precision.reached
     assert (_outcome(entry)["sqnr_db"], report.verdict) == ("failed", "failed")
+    again = gate(GateOptions(report=tmp_path / "dist" / "report.json", gates=tmp_path / "gates.toml"))
+    assert [found.outcome for found in again.targets["onnx"] if found.name == "sqnr_db"] == ["failed"]
 
 
 def test_a_recipe_without_ranges_has_nothing_to_choose(built: Built, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from levit_edge.cli import run
+from levit_edge.pipeline import batched
 from levit_edge.pipeline import sensitivity as step
 from levit_edge.pipeline.images import BATCH
 from levit_edge.pipeline.options import SensitivityOptions
@@ -77,7 +78,7 @@ def test_a_model_whose_batches_are_computed_otherwise_is_measured_image_by_image
     )
     whole = step.sensitivity(options)
     numbers = count()
-    monkeypatch.setattr(step, "storable", lambda _: next(numbers))
+    monkeypatch.setattr(batched, "storable", lambda _: next(numbers))
     single = step.sensitivity(options)
     assert sizes == [BATCH, 1]
     assert {row.layer for row in whole.targets["onnx"].tensors} == {row.layer for row in single.targets["onnx"].tensors}
