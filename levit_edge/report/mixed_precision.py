@@ -21,7 +21,7 @@ class KeptTensor(Record):
 class MixedPrecision(Record):
     """How the tensors that stay float were chosen: one by one, until ``at_least_db`` was ``goal_db`` or none was left.
 
-    ``images`` of the calibration were set apart for it. ``before_db`` is what the recipe had by itself. A ratio of None
+    ``images`` of the evaluation were used. ``before_db`` is what the recipe had by itself. A ratio of None
     is infinite.
     """
 

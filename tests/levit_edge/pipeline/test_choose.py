@@ -13,12 +13,12 @@ from levit_edge.bundle.files import sha256_path
 from levit_edge.bundle.manifest import open_bundle
 from levit_edge.errors import InputError
 from levit_edge.pipeline.build import build
-from levit_edge.pipeline.calibrate import HELD_OUT
+from levit_edge.pipeline.choose import SEARCH_IMAGES
 from levit_edge.pipeline.gate import gate
 from levit_edge.pipeline.options import MAX_SQNR_DB, BuildOptions, GateOptions
 from levit_edge.report.schema import Report, TargetReport
 from quantize.recipes import RECIPES
-from tests.levit_edge.pipeline.conftest import SAMPLES, Built
+from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
 
 GATES = 'schema_version = 1\n[limits]\nmax_top1_drop_pp = "off"\nmin_agreement_pct = 1\nmin_speedup = "off"\n'
 MORE_DB = 3.0
@@ -45,7 +45,7 @@ def test_more_accuracy_keeps_more_float_and_the_manifest_gives_the_same_file_aga
     entry = report.targets["onnx"]
     found = entry.mixed_precision
     assert found is not None and found.reached and found.goal_db == goal_db
-    assert found.images == SAMPLES // 4 < HELD_OUT
+    assert found.images == len(CLASSES) * PER_CLASS - SAMPLES < SEARCH_IMAGES
     names = [kept.tensor for kept in found.kept]
     assert names and entry.recipe_settings["keep_float"] == [*RECIPES["int8"].keep_float, *names]
     assert not set(names) & set(entry.ranges)
@@ -76,9 +76,9 @@ def test_a_recipe_without_ranges_has_nothing_to_choose(built: Built, tmp_path: P
     assert entry.mixed_precision is None and _outcome(entry)["sqnr_db"] == "passed"
 
 
-def test_too_few_images_are_refused(built: Built, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="takes 4 calibration images or more, and there are 3"):
-        _built(built, tmp_path / "dist", samples=3, min_sqnr=30)
+def test_no_image_to_choose_on_is_refused(built: Built, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--min-sqnr needs images to evaluate on, and none is left"):
+        _built(built, tmp_path / "dist", samples=len(CLASSES) * PER_CLASS, min_sqnr=30)
     assert not (tmp_path / "dist").exists()
 
 
