@@ -65,7 +65,7 @@ def split_hardswish(model: fx.GraphModule, stored: Set[Role], kept: Set[fx.Node]
     for node in [n for n in model.graph.nodes if n.target == aten.hardswish.default]:
         x = node.all_input_nodes[0]
         layers = readers(node)
-        if role(source(x)) not in stored or not kept.isdisjoint({source(x), node}):
+        if not {role(source(x)), role(node)} <= stored or not kept.isdisjoint({source(x), node}):
             continue
         if not all(is_layer(layer) for layer in layers):
             continue

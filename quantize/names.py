@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torchao.quantization.pt2e  # noqa: F401  # registers the quantize and dequantize operators
 from torch import fx, ops
 
 from levit_edge.errors import InputError
 from levit_edge.wording import listed
-from quantize.roles import LAYERS, PRODUCTS, is_move
+from quantize.roles import LAYERS, PRODUCTS, is_layer, is_move
 
 _quantized = ops.quantized_decomposed
 QUANTIZE = (_quantized.quantize_per_tensor.default, _quantized.quantize_per_channel.default)
 DEQUANTIZE = (_quantized.dequantize_per_tensor.default, _quantized.dequantize_per_channel.default)
+WHOLE_LAYER = "layer"
 _OPERANDS = {1: "weight", 2: "bias"}
 
 Key = tuple[str, str]
@@ -57,23 +58,33 @@ def constant_key(constant: fx.Node) -> Key:
     return _key_by_operator(reader)
 
 
-def find_tensors(graph: fx.Graph, names: Collection[str]) -> frozenset[fx.Node]:
-    """The operators of a program without storage that compute what ``names`` name, such as ``stem.0 output``.
+class Kept(NamedTuple):
+    """What a recipe keeps float by name: tensors, by the operators that compute them, and whole layers."""
 
-    InputError for a name that no tensor has.
+    tensors: frozenset[fx.Node]
+    layers: frozenset[fx.Node]
+
+
+def find_kept(graph: fx.Graph, names: Collection[str]) -> Kept:
+    """What ``names`` name in a program without storage: ``stem.0 output`` is a tensor, ``stem.0 layer`` a layer.
+
+    InputError for a name that nothing has.
     """
     computed = [node for node in graph.nodes if node.op in ("placeholder", "call_function") and not is_move(node)]
-    by_name: dict[str, set[fx.Node]] = {}
+    tensors: dict[str, set[fx.Node]] = {}
     for node in computed if names else ():
         if readers(node) or is_layer_node(node):
-            by_name.setdefault(" ".join(activation_key([node])), set()).add(node)
+            tensors.setdefault(" ".join(activation_key([node])), set()).add(node)
+    layers: dict[str, set[fx.Node]] = {}
+    for node in filter(is_layer, graph.nodes):
+        layers.setdefault(f"{layer_name(node)} {WHOLE_LAYER}", set()).add(node)
     for name in names:
         if name.split(" ")[-1] in _OPERANDS.values():
-            raise InputError(f"{name!r} cannot be kept float by itself; name the input of its layer")
-        if name not in by_name:
-            near = listed(get_close_matches(name, by_name, n=3) or sorted(by_name)[:3], 3)
+            raise InputError(f"{name!r} cannot be kept float by itself; name its layer, or the input of it")
+        if name not in {**tensors, **layers}:
+            near = listed(get_close_matches(name, {**tensors, **layers}, n=3) or sorted(tensors)[:3], 3)
             raise InputError(f"the model has no tensor {name!r}; near: {near}; `levit-edge sensitivity` shows them")
-    return frozenset(node for name in names for node in by_name[name])
+    return Kept(*(frozenset(node for name in names for node in found.get(name, ())) for found in (tensors, layers)))
 
 
 def numbered(entries: Iterable[tuple[Key, V]]) -> dict[Key, V]:

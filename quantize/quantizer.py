@@ -24,7 +24,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, Edge
 
 from levit_edge.errors import InputError
 from quantize.hardswish import GATE_MAX, constant_value, hardswish, only_hardswish_reads, split_hardswish
-from quantize.names import activation_key, find_tensors
+from quantize.names import Kept, activation_key, find_kept
 from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.ranges import ActivationError, QParams, RangeMethod
 from quantize.roles import is_constant, is_convolution, is_layer, is_move, layer_operands, role, source
@@ -68,7 +68,8 @@ class SchemeQuantizer(Quantizer):
         self.scheme, self.histograms = scheme, dict(histograms)
         self.activation_range, self.weight_range, self.weights_only = activation_range, weight_range, weights_only
         self.activation_error = activation_error
-        self.keep_float, self._named, self._float_outputs = keep_float, frozenset[fx.Node](), set[fx.Node]()
+        self.keep_float, self._kept = keep_float, Kept(frozenset(), frozenset())
+        self._float_outputs = set[fx.Node]()
         self._activation = QuantizationSpec(
             dtype=_DTYPES[scheme.activation_dtype],
             observer_or_fake_quant_ctr=ActivationObserver,
@@ -86,12 +87,12 @@ class SchemeQuantizer(Quantizer):
         )
 
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
-        self._named = find_tensors(model.graph, self.keep_float)
+        self._kept = find_kept(model.graph, self.keep_float)
         for node in model.graph.nodes:  # from the image on: whether a layer is float depends on those before it
             if is_layer(node) and not self._layer_inputs(node):
                 self._float_outputs.add(node)
         if self.scheme.hardswish == "integer":
-            kept = self._named | self._float_outputs
+            kept = self._kept.tensors | self._float_outputs
             for name, whole in split_hardswish(model, self.scheme.stored, kept).items():
                 self.histograms[name] = self.histograms[whole].scaled(GATE_MAX)
         return model
@@ -111,12 +112,12 @@ class SchemeQuantizer(Quantizer):
         tensor = source(node)
         wanted = role(tensor) in self.scheme.stored
         wanted |= is_convolution(tensor) and role(tensor) in self.scheme.convolutions
-        return wanted and tensor not in self._named | self._float_outputs
+        return wanted and tensor not in self._kept.tensors | self._float_outputs
 
     def _check_kept(self, node: fx.Node, inputs: Mapping[fx.Node, QuantizationSpecBase | None]) -> None:
         """InputError where an integer layer would have to give floats, and the target has no such layer."""
         required = self.scheme.required_of(convolution=is_convolution(node))
-        if node in self._named and inputs and role(node) in required:
+        if node in self._kept.tensors and inputs and role(node) in required:
             name = " ".join(activation_key([node]))
             raise InputError(f"keep_float has {name!r}, but an integer layer of this target gives only integers")
 
@@ -132,6 +133,8 @@ class SchemeQuantizer(Quantizer):
 
     def _layer_inputs(self, node: fx.Node) -> dict[fx.Node, QuantizationSpecBase | None]:
         x, weight, bias = layer_operands(node)
+        if node in self._kept.layers:
+            return {}
         if self.weights_only:
             return {weight: self._weight}
         if self._is_stored(x):
@@ -156,7 +159,7 @@ class SchemeQuantizer(Quantizer):
         """True for a tensor that is float between operators and that a layer quantizes for itself."""
         tensor = source(x)
         between = role(tensor) in _FLOAT_BETWEEN_OPERATORS or tensor in self._float_outputs
-        return self.scheme.float_residual and between and tensor not in self._named
+        return self.scheme.float_residual and between and tensor not in self._kept.tensors
 
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing to check: an operator that is not understood stays float."""

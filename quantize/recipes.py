@@ -30,8 +30,8 @@ class Recipe:
     ``activation_range`` and ``weight_range`` choose the clipping: ``minmax``, or ``mse``, the range with the least
     squared error. ``activation_error`` says which error: that of the tensor itself, or, where only Hardswish reads the
     tensor, the one ``behind`` it. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of
-    tensors (:class:`quantize.scheme.Role`) that stay float where the target would store them as integers. ``base`` is
-    the built-in recipe that a file started from.
+    tensors (:class:`quantize.scheme.Role`) that stay float where the target would store them as integers; None leaves
+    it to the target. ``base`` is the built-in recipe that a file started from.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Recipe:
     activation_range: RangeMethod = "mse"
     activation_error: ActivationError = "tensor"
     weight_range: RangeMethod = "minmax"
-    keep_float: tuple[str, ...] = ()
+    keep_float: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for field, allowed in _CHOICES.items():
@@ -65,12 +65,12 @@ class Recipe:
     @property
     def kept_tensors(self) -> tuple[str, ...]:
         """What ``keep_float`` names by layer and tensor; no role has a space."""
-        given: tuple[object, ...] = self.keep_float  # a TOML file can hold anything
+        given: tuple[object, ...] = self.keep_float or ()  # a TOML file can hold anything
         return tuple(name for name in given if isinstance(name, str) and " " in name)
 
     @property
     def _kept_roles(self) -> tuple[str, ...]:
-        return tuple(name for name in self.keep_float if name not in self.kept_tensors)
+        return tuple(name for name in self.keep_float or () if name not in self.kept_tensors)
 
     @property
     def calibrates(self) -> bool:
@@ -92,6 +92,13 @@ class Recipe:
         """Every field, as JSON values."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
+    def resolved(self, scheme: Scheme) -> Recipe:
+        """The recipe with a ``keep_float`` that says all: that of the target where it was None."""
+        if self.keep_float is not None:
+            return self
+        roles = scheme.float_by_default if self.calibrates else ()
+        return replace(self, keep_float=tuple(role.value for role in Role if role in roles))
+
     def scheme(self, scheme: Scheme) -> Scheme:
         """The target's scheme as this recipe uses it; InputError when it keeps float what the target cannot."""
         if self.activations != "int8":
@@ -99,7 +106,7 @@ class Recipe:
             return replace(
                 scheme, stored=none, convolutions=none, constant_bias="float" if self.weights != "int8" else "weight"
             )
-        kept = frozenset(Role(role) for role in self._kept_roles)
+        kept = frozenset(Role(role) for role in self.resolved(scheme)._kept_roles)
         if kept & scheme.required:
             names = ", ".join(sorted(role.value for role in kept & scheme.required))
             raise InputError(f"recipe {self.name}: keep_float has {names}, which this target needs as integers")
@@ -109,16 +116,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        # The first layer, which reads the image, and the head, which reads the pooled tokens, are the most sensitive
-        # layers and a small part of the work.
-        Recipe(
-            "int8",
-            "int8",
-            weights="int8",
-            activations="int8",
-            activation_error="behind",
-            keep_float=(Role.IMAGE.value, Role.POOLED.value),
-        ),
+        Recipe("int8", "int8", weights="int8", activations="int8", activation_error="behind"),
         Recipe("fp32", "fp32", weights="float32", activations="float32"),
         Recipe("fp16", "fp16", weights="float16", activations="float16"),
         Recipe("w8a16", "w8a16", weights="int8", activations="float16"),
@@ -174,7 +172,7 @@ def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
 def _without_unused(base: Recipe, settings: dict[str, Any]) -> Recipe:
     """``base`` less what it says about int8 activations and ``mse`` where ``settings`` use neither."""
     if settings.get("activations", base.activations) != "int8":
-        base = replace(base, keep_float=(), activation_error="tensor")
+        base = replace(base, activation_error="tensor")
     if settings.get("activation_range", base.activation_range) != "mse":
         base = replace(base, activation_error="tensor")
     return base

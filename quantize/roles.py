@@ -174,14 +174,20 @@ def _attention_input(node: fx.Node, reader: fx.Node) -> Role | None:
     return next(what for operand, what in zip(reader.args, roles, strict=False) if source(operand) is node)  # type: ignore[arg-type]  # operands are nodes
 
 
+def _hardswish_role(node: fx.Node) -> Role:
+    layer, found = source(node.all_input_nodes[0]), readers(node)
+    is_first = is_layer(layer) and source(layer_operands(layer)[0]).op == "placeholder"
+    return Role.FIRST if is_first and found and all(map(is_layer, found)) else Role.HARDSWISH
+
+
 _SIMPLE: dict[object, Role] = {
-    aten.hardswish.default: Role.HARDSWISH,
     aten.softmax.int: Role.SOFTMAX,
     _ATTENTION: Role.CONTEXT,
 }
 _JUDGED: dict[object, Callable[[fx.Node], Role | None]] = {
     **dict.fromkeys(LAYERS, _layer_role),
     **dict.fromkeys(PRODUCTS, _product_role),
+    aten.hardswish.default: _hardswish_role,
     aten.add.Tensor: _add_role,
     aten.mean.dim: _mean_role,
 }

@@ -23,6 +23,7 @@ class Role(StrEnum):
     BIASED_SCORES = "biased_scores"  # scores + attention bias
     SOFTMAX = "softmax"
     CONTEXT = "context"  # softmax @ v
+    FIRST = "first"  # what the first layer gives behind its activation, for the next layer
     GATE = "gate"  # x + 3, saturated to [0, 6], where Hardswish is written as a product
     HARDSWISH = "hardswish"
     RESIDUAL = "residual"  # x + block(x): the sum of two computed tensors
@@ -37,6 +38,9 @@ ATTENTION_INSIDE = frozenset({Role.SCORES, Role.BIASED_SCORES, Role.SOFTMAX, Rol
 # The outputs of layers that only attention reads, which computes in float.
 ATTENTION_INPUTS = frozenset({Role.QUERIES, Role.KEYS, Role.VALUES})
 
+# The first layer reads the image, and the head what is pooled: the most sensitive layers, and a small part of the work.
+ENDS = frozenset({Role.IMAGE, Role.POOLED})
+
 # An integer residual stream would be rounded at each addition, with the scale of its widest channel. Its sums stay
 # float, and are quantized only on their way into a layer.
 RESIDUAL_STREAM = frozenset({Role.RESIDUAL, Role.BRANCH})
@@ -49,17 +53,20 @@ class Scheme:
     ``activation_dtype`` is the storage of activations: affine, per-tensor, the whole 8-bit range. Weights are always
     int8, symmetric, per-channel, -127..127. ``stored`` are the roles that are integers between operators, ``required``
     those of them that a recipe may not keep float, and ``convolutions`` roles that are stored, whatever ``stored``
-    says, where an integer convolution gives them, which gives nothing else. ``float_residual``: the residual stream
-    and all else that is float between operators is quantized where a layer reads it (else that layer computes in
-    float). ``integer_bias``: layer biases are int32 with scale s_x * s_w (else float, quantized by the backend).
-    ``constant_bias``: the attention bias is float, or int8 per head. ``hardswish``: computed in float, or as a
-    saturating integer add and a multiply.
+    says, where an integer convolution gives them, which gives nothing else. ``float_by_default`` are those that stay
+    float where the recipe does not say which: they cost the most accuracy for the least work.
+
+    ``float_residual``: the residual stream and all else that is float between operators is quantized where a layer
+    reads it (else that layer computes in float). ``integer_bias``: layer biases are int32 with scale s_x * s_w (else
+    float, quantized by the backend). ``constant_bias``: the attention bias is float, or int8 per head. ``hardswish``:
+    computed in float, or as a saturating integer add and a multiply.
     """
 
     activation_dtype: Literal["int8", "uint8"]
     stored: frozenset[Role]
     required: frozenset[Role] = frozenset()
     convolutions: frozenset[Role] = frozenset()
+    float_by_default: frozenset[Role] = frozenset()
     integer_bias: bool = False
     constant_bias: Literal["float", "weight"] = "float"
     hardswish: Literal["float", "integer"] = "float"

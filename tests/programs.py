@@ -30,7 +30,7 @@ CONVS, LINEARS, ATTENTIONS, HARDSWISHES = 6, 17, 3, 9
 
 # Everything that a target can store is stored, so that a test meets each kind of tensor as integers. The recipe `int8`
 # keeps the first layer and the head float.
-FULL = Recipe("full", "int8", weights="int8", activations="int8")
+FULL = Recipe("full", "int8", weights="int8", activations="int8", keep_float=())
 PLANS = {**RECIPES, FULL.name: FULL}
 
 

@@ -26,10 +26,15 @@ def _run(options: BuildOptions, progress: Progress) -> Report:
 
 def show(options: BuildOptions, report: Report) -> Iterator[RenderableType]:
     """The summary, the gates that did not pass, and where the files are."""
+    from levit_edge.cli.tables import table
     from levit_edge.report.figures import gate_line
+    from levit_edge.report.kept_float import STEP_COLUMNS, step_rows, step_title
     from levit_edge.report.terminal import summary_table
 
     yield summary_table(report)
+    for name, target in report.targets.items():
+        if (found := target.mixed_precision) is not None:
+            yield table(f"{name}: {step_title(found)}", STEP_COLUMNS, step_rows(found))
     yield from (f"warning: {warning}" for warning in report.warnings)
     for name, target in report.targets.items():
         yield from (f"warning: {name}: {warning}" for warning in target.warnings)

@@ -12,6 +12,8 @@ from levit_edge.errors import InputError
 from levit_edge.gates.gate import BASES, Gate, Limit
 from levit_edge.gates.gates_file import GatesFile, Table, TargetSettings, checked_limits
 from levit_edge.gates.registry import GATES
+from levit_edge.gates.sqnr import SQNR
+from levit_edge.gates.top1_drop import TOP1_DROP
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,14 @@ class Limits:
         on_device = self.devices.get(device or "", {})
         return on_device[gate.limit] if gate.limit in on_device else self.bundle.get(gate.limit)
 
-    def at_least(self, limit: str, least: float) -> Limits:
-        """These limits with ``limit``, the least value that passes, raised to ``least`` where it is lower or off."""
-        found = self.bundle.get(limit)
-        raised = max(found, least) if isinstance(found, int | float) else least
-        return replace(self, bundle={**self.bundle, limit: raised})
+    def held_to(self, min_sqnr_db: float | None, max_drop_pp: float | None) -> Limits:
+        """These limits, and none laxer than what a build was asked for; None asks for nothing."""
+        bundle = dict(self.bundle)
+        for gate, asked, stricter in ((SQNR, min_sqnr_db, max), (TOP1_DROP, max_drop_pp, min)):
+            found = bundle.get(gate.limit)
+            if asked is not None:
+                bundle[gate.limit] = stricter(found, asked) if isinstance(found, int | float) else asked
+        return replace(self, bundle=bundle)
 
 
 def default_limits(recipe: str, of_target: Mapping[str, Table]) -> Table:

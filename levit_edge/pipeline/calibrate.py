@@ -13,7 +13,7 @@ from levit_edge.bundle.manifest import CalibrationInfo
 from levit_edge.errors import InputError
 from levit_edge.pipeline.plan import Job
 from quantize.flow import calibrate as gather
-from quantize.names import find_tensors
+from quantize.names import find_kept
 from quantize.statistics import Histogram
 
 
@@ -32,7 +32,7 @@ def calibrate(job: Job) -> Calibrated:
     if not job.plan.recipe.calibrates or selection is None:
         return Calibrated()
     if names := job.plan.recipe.kept_tensors:
-        find_tensors(job.subject.program.module().graph, names)  # refuses unknown ones before the images are shown
+        find_kept(job.subject.program.module().graph, names)  # refuses unknown ones before the images are shown
     skipped: list[str] = []
 
     def inputs() -> Iterator[Tensor]:

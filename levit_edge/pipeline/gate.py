@@ -9,7 +9,6 @@ from levit_edge.gates.gates_file import GatesFile, read_gates
 from levit_edge.gates.initial_file import initial_file
 from levit_edge.gates.junit import to_junit
 from levit_edge.gates.resolve_limits import Limits, limits_for
-from levit_edge.gates.sqnr import SQNR
 from levit_edge.pipeline.options import GateOptions
 from levit_edge.progress import QUIET, Progress
 from levit_edge.report.answers import GateCheck
@@ -52,12 +51,12 @@ def gate(options: GateOptions, progress: Progress = QUIET) -> GateCheck:
 
 
 def _limits(report: Report, file: GatesFile) -> dict[str, Limits]:
-    """Those of each target; a build that was asked for a signal to noise ratio is held to it."""
+    """Those of each target; a build that was asked for more accuracy is held to it."""
     found = {}
     for name, entry in report.targets.items():
         found[name] = limits_for(name, entry.recipe_base or entry.recipe, target(name).limits, file)
-        if entry.mixed_precision is not None:
-            found[name] = found[name].at_least(SQNR.limit, entry.mixed_precision.goal_db)
+        if (asked := entry.mixed_precision) is not None:
+            found[name] = found[name].held_to(asked.goal_db, asked.goal_drop_pp)
     return found
 
 

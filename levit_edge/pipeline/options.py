@@ -143,8 +143,9 @@ class ModelOptions(_Checked):
 class BuildOptions(ModelOptions):
     """Every option of ``levit-edge build``.
 
-    ``min_sqnr`` also is the limit of the gate `sqnr_db`. ``threads`` are those of the timed runtimes. ``device`` is
-    another machine that runs the bundles too. Raises InputError as :class:`ModelOptions` does.
+    ``min_sqnr`` also is the limit of the gate `sqnr_db`, and ``max_drop`` that of `top1_drop_pp`. ``threads`` are those
+    of the timed runtimes. ``device`` is another machine that runs the bundles too. Raises InputError as
+    :class:`ModelOptions` does.
     """
 
     min_sqnr: Annotated[
@@ -152,6 +153,14 @@ class BuildOptions(ModelOptions):
         Option(
             "Keep more tensors float, the cheapest first, until the logits have this signal to noise ratio in dB.",
             metavar="DB",
+        ),
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        Option(
+            "Keep more tensors float, the cheapest first, until top-1 is at most this much lower than that of float, "
+            "in percentage points.",
+            metavar="PP",
         ),
     ] = None
     out: Annotated[Path, Option("Where the bundles and the report go.", metavar="DIR")] = Path("dist")
@@ -165,6 +174,8 @@ class BuildOptions(ModelOptions):
         super().__post_init__()
         if self.min_sqnr is not None and not 0 < self.min_sqnr <= MAX_SQNR_DB:
             raise InputError(f"min_sqnr is {self.min_sqnr:g}; it must be above 0 and at most {MAX_SQNR_DB} dB")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise InputError(f"max_drop is {self.max_drop:g}; it must be from 0 to 100 percentage points")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from levit_edge.devices import LOCAL, Device, open_device, runtimes
 from levit_edge.errors import InputError
 from levit_edge.gates.gates_file import read_gates
 from levit_edge.gates.resolve_limits import Limits, limits_for
-from levit_edge.gates.sqnr import SQNR
 from levit_edge.pipeline.images import Images
 from levit_edge.pipeline.load import Subject
 from levit_edge.pipeline.options import BuildOptions
@@ -63,6 +62,5 @@ def make_plan(options: BuildOptions) -> Plan:
         recipe.scheme(chosen.scheme)
     file = read_gates(options.gates, TARGETS, options.undecided)
     limits = {chosen.name: limits_for(chosen.name, recipe.base, chosen.limits, file) for chosen in targets}
-    if options.min_sqnr is not None:
-        limits = {name: limit.at_least(SQNR.limit, options.min_sqnr) for name, limit in limits.items()}
+    limits = {name: limit.held_to(options.min_sqnr, options.max_drop) for name, limit in limits.items()}
     return Plan(options, recipe, targets, limits, file.undecided, device)

@@ -20,8 +20,9 @@ from levit_edge.progress import QUIET, Progress
 from levit_edge.report.sensitivity import SensitivityReport, TargetSensitivity, TensorNoise
 from levit_edge.report.sensitivity_picture import check_picture, draw
 from quantize.flow import prepare
-from quantize.sensitivity import Sensitivity, StoredTensor, batch_size
+from quantize.sensitivity import Sensitivity
 from quantize.sensitivity import sensitivity as judge_tensors
+from quantize.switched_program import StoredTensor, batch_size
 
 FLOAT_BYTES = 4  # of a weight that stays float, instead of one byte
 

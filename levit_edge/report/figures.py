@@ -30,7 +30,7 @@ from levit_edge.wording import listed
 NOT_RUN = "not run"
 NO_LABELS = "no labels"
 _LONGEST_TEXT = 40
-_LONGEST_LIST = 6
+LONGEST_LIST = 6
 IDENTICAL = "identical"
 VERDICT = "verdict"
 ABSENT = "-"
@@ -47,7 +47,7 @@ def text_rows(rows: Rows[Part], part: Part | None) -> list[tuple[str, str]]:
 
 def closeness_text(found: Closeness) -> str:
     """Agreement and SQNR in one text."""
-    return f"{found.agreement_pct:.2f} % ({_decibels(found.sqnr_db)})"
+    return f"{found.agreement_pct:.2f} % ({decibels_text(found.sqnr_db)})"
 
 
 def model_text(model: Model) -> str:
@@ -66,7 +66,8 @@ def verdict_text(target: TargetReport) -> str:
     return f"{target.verdict} ({outside} not applicable)" if outside else target.verdict
 
 
-def _decibels(sqnr_db: float | None) -> str:
+def decibels_text(sqnr_db: float | None) -> str:
+    """A ratio as a report stores it; None is infinite."""
     return IDENTICAL if sqnr_db is None else f"{sqnr_db:.1f} dB"
 
 
@@ -164,13 +165,13 @@ def _against_program(target: TargetReport, report: Report) -> str:
     """How close the target's file on this host comes to its quantized program."""
     entries = [] if report.agreement is None else report.agreement.against_program()
     found = [(pct, sqnr_db) for participant, pct, sqnr_db in entries if participant.target == target.bundle]
-    return f"{found[0][0]:.2f} % ({_decibels(found[0][1])})" if found else NOT_RUN
+    return f"{found[0][0]:.2f} % ({decibels_text(found[0][1])})" if found else NOT_RUN
 
 
 def _kept_float(target: TargetReport) -> str:
     """Roles and tensors that the recipe keeps float where the target would store them as int8."""
     names = target.recipe_settings.get("keep_float")
-    return listed([str(name) for name in names], _LONGEST_LIST) if isinstance(names, list) and names else ABSENT
+    return listed([str(name) for name in names], LONGEST_LIST) if isinstance(names, list) and names else ABSENT
 
 
 FIGURES: tuple[Figure, ...] = (
@@ -253,16 +254,6 @@ KERNEL_COLUMNS = ("library", "function", "kind", "instructions", "share")
 def kernel_rows(counted: Instructions) -> list[tuple[str, str, str, str, str]]:
     """The functions that ran, largest first, below :data:`KERNEL_COLUMNS`."""
     return [(k.library, k.function, k.kind, _millions(k.instructions), f"{k.share_pct:.1f} %") for k in counted.kernels]
-
-
-FLOAT_COLUMNS = ("stays float", "because")
-
-
-def float_rows(target: TargetReport) -> list[tuple[str, str]]:
-    """Each reason for which tensors of an int8 model are float, below :data:`FLOAT_COLUMNS`."""
-    reasons = dict.fromkeys(target.float_tensors.values())
-    named = {reason: [name for name, why in target.float_tensors.items() if why == reason] for reason in reasons}
-    return [(listed(names, _LONGEST_LIST), reason) for reason, names in named.items()]
 
 
 def agreement_tables(found: Agreement) -> dict[str, list[list[str]]]:

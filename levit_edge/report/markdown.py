@@ -7,18 +7,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from levit_edge.report.figures import (
-    FLOAT_COLUMNS,
     GATE_COLUMNS,
     KERNEL_COLUMNS,
     agreement_tables,
     evaluation_text,
     figure_table,
-    float_rows,
     gate_row,
     kernel_rows,
     model_text,
     verdict_text,
 )
+from levit_edge.report.kept_float import FLOAT_COLUMNS, STEP_COLUMNS, float_rows, step_rows, step_title
 from levit_edge.report.schema import Report
 
 
@@ -36,6 +35,7 @@ def render_markdown(report: Report) -> str:
             gate_columns=GATE_COLUMNS,
             kernel_columns=KERNEL_COLUMNS,
             float_columns=FLOAT_COLUMNS,
+            step_columns=STEP_COLUMNS,
             agreement={} if report.agreement is None else agreement_tables(report.agreement),
         )
     )
@@ -58,6 +58,8 @@ def environment() -> Environment:
         gate_row=gate_row,
         kernel_rows=kernel_rows,
         float_rows=float_rows,
+        step_rows=step_rows,
+        step_title=step_title,
     )
     return made
 

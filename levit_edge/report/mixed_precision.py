@@ -1,32 +1,46 @@
-"""What a build kept float beyond its recipe, to reach the signal to noise ratio that was asked for."""
+"""What a build kept float beyond its recipe, to reach the accuracy that was asked for."""
 
 from __future__ import annotations
 
 from levit_edge.record import Record
 
 
-class KeptTensor(Record):
-    """One tensor that stays float, and the estimate with it and all before it.
+class Confirmed(Record):
+    """SQNR of the simulated program in dB, and its top-1 drop in percentage points, on the images that decide.
 
-    ``sqnr_db`` is that of the simulated program over the images of the search, ``at_least_db`` the lower end of its
-    one-sided 95 % interval. ``float_macs`` are the multiply-adds of one image that become float by it.
+    A ratio of None is infinite; a drop of None was not measured.
+    """
+
+    sqnr_db: float | None
+    top1_drop_pp: float | None = None
+
+
+class KeptTensor(Record):
+    """One tensor or layer that stays float, and the SQNR with it and all before it, on the images of the search.
+
+    ``float_macs`` are the multiply-adds of one image that become float by it. ``confirmed`` is None where the images
+    that decide were not asked.
     """
 
     tensor: str
     sqnr_db: float | None
-    at_least_db: float | None
     float_macs: int
+    confirmed: Confirmed | None = None
 
 
 class MixedPrecision(Record):
-    """How the tensors that stay float were chosen: one by one, until ``at_least_db`` was ``goal_db`` or none was left.
+    """How the tensors that stay float were chosen: one by one, until what was ``confirmed`` met the goals.
 
-    ``images`` of the evaluation were used. ``before_db`` is what the recipe had by itself. A ratio of None
-    is infinite.
+    ``goal_db`` and ``goal_drop_pp`` are None where they were not asked for. The search looked at ``images`` of the
+    evaluation, and ``confirmed_images`` of them decided. ``before_db`` is what the recipe had by itself on the images
+    of the search; None is infinite. ``confirmed`` are the figures of what was chosen.
     """
 
-    goal_db: float
+    goal_db: float | None
+    goal_drop_pp: float | None
     images: int
+    confirmed_images: int
     before_db: float | None
     reached: bool
+    confirmed: Confirmed
     kept: tuple[KeptTensor, ...] = ()

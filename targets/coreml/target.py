@@ -5,7 +5,7 @@ They can be converted on any operating system, and executed on macOS.
 
 from __future__ import annotations
 
-from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, ENDS, RESIDUAL_STREAM, Role, Scheme
 from targets.coreml import MINIMUM_DEPLOYMENT_TARGET
 from targets.target import Backend, Target
 
@@ -37,6 +37,7 @@ TARGET = Target(
     scheme=Scheme(
         activation_dtype="uint8",
         stored=frozenset(Role) - ATTENTION_INSIDE - ATTENTION_INPUTS - RESIDUAL_STREAM - {Role.LOGITS},
+        float_by_default=ENDS | {Role.FIRST},
         float_residual=True,
         constant_bias="weight",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, RESIDUAL_STREAM, Role, Scheme
+from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, ENDS, RESIDUAL_STREAM, Role, Scheme
 from targets.ort import OPSET
 from targets.target import Backend, Target
 
@@ -28,6 +28,7 @@ TARGET = Target(
     scheme=Scheme(
         activation_dtype="uint8",
         stored=frozenset(Role) - ATTENTION_INSIDE - ATTENTION_INPUTS - RESIDUAL_STREAM - {Role.LOGITS},
+        float_by_default=ENDS | {Role.FIRST},
         float_residual=True,
         integer_bias=True,
         convolutions=frozenset(Role),

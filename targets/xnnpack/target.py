@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, Role, Scheme
+from quantize.scheme import ATTENTION_INPUTS, ATTENTION_INSIDE, ENDS, Role, Scheme
 from targets.target import Backend, Target
 
 
@@ -26,6 +26,7 @@ TARGET = Target(
     scheme=Scheme(
         activation_dtype="int8",
         stored=frozenset(Role) - ATTENTION_INSIDE - {Role.RESIDUAL},
+        float_by_default=ENDS,
         required=ATTENTION_INPUTS | {Role.LAYER, Role.BRANCH, Role.LOGITS},
         float_residual=True,
     ),

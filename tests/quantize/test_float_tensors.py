@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from quantize.float_tensors import (
     ATTENTION,
     ATTENTION_READS,
     FLOAT_LAYER,
+    LAYER_KEPT,
     RESIDUAL,
     float_tensors,
 )
@@ -20,14 +22,15 @@ from quantize.recipes import RECIPES, Recipe
 from quantize.roles import is_layer, role
 from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
-from tests.programs import ATTENTIONS, FULL, micro, quantized
+from tests.programs import ATTENTIONS, FULL, PLANS, micro, quantized
 
 RESIDUALS = 4
 
 
 def found(target: str, recipe: Recipe) -> dict[str, str]:
     scene = micro()
-    program = quantize(scene.program, scene.example, recipe, TARGETS[target].scheme, scene.histograms)
+    recipe, scheme = recipe.resolved(TARGETS[target].scheme), TARGETS[target].scheme
+    program = quantize(scene.program, scene.example, recipe, scheme, scene.histograms)
     return float_tensors(scene.program, recipe, stored_ranges(program))
 
 
@@ -35,7 +38,7 @@ def found(target: str, recipe: Recipe) -> dict[str, str]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_is_not_stored_has_a_reason_and_nothing_else(target: str, recipe: str) -> None:
     stored = set(stored_ranges(quantized(target, recipe)))
-    reasons = found(target, FULL if recipe == FULL.name else RECIPES[recipe])
+    reasons = found(target, PLANS[recipe])
     nodes = [node for node in micro().program.module().graph.nodes if role(node) is not None]
     every = {" ".join(activation_key([node])) for node in nodes}
     every |= {f"{layer_name(node)} weight" for node in nodes if is_layer(node)}
@@ -46,6 +49,7 @@ def test_what_is_not_stored_has_a_reason_and_nothing_else(target: str, recipe: s
 def test_the_reasons_by_hand() -> None:
     reasons = found("coreml", RECIPES["int8"])
     assert reasons["stem.0 input"] == "the recipe keeps the role image float"
+    assert reasons["stem.1 input"] == "the recipe keeps the role first float"
     assert reasons["head weight"] == "its layer reads 'head input', which is float"
     assert reasons["head output"] == reasons["stem.0 output"] == FLOAT_LAYER
     assert reasons["blocks.0.q output"] == reasons["blocks.4.v output"] == ATTENTION_READS
@@ -61,3 +65,10 @@ def test_a_named_tensor_and_the_answer() -> None:
     assert reasons["stem.1 input"] == "the recipe keeps it float"
     assert reasons["stem.1 weight"] == "its layer reads 'stem.1 input', which is float"
     assert reasons["head output"] == ANSWER
+
+
+def test_a_named_layer_and_what_it_reads() -> None:
+    reasons = found("executorch", replace(FULL, keep_float=("blocks.0.k layer",)))
+    assert reasons["blocks.0.k weight"] == LAYER_KEPT
+    assert reasons["blocks.0.k output"] == FLOAT_LAYER
+    assert not {name for name in reasons if name.startswith(("blocks.0.q", "blocks.0.v"))}

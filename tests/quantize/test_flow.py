@@ -112,6 +112,16 @@ def test_a_tensor_that_is_named_stays_float_and_the_others_do_not(name: str) -> 
     assert set(ranges) == set(before) - gone - gates
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_layer_that_is_named_computes_in_float_and_its_neighbours_do_not(name: str) -> None:
+    scene, scheme = micro(), TARGETS[name].scheme
+    recipe = replace(FULL, keep_float=("blocks.0.k layer", "blocks.1.down layer"))
+    program = quantize(scene.program, scene.example, recipe, scheme, scene.histograms)
+    gone = {f"{layer} {what}" for layer in ("blocks.0.k", "blocks.1.down") for what in ("weight", "output")}
+    assert set(stored_ranges(program)) == set(stored_ranges(quantized(name))) - gone
+    assert {"stem.3 output", "blocks.1.down input"} <= set(stored_ranges(program))
+
+
 @pytest.mark.parametrize(
     ("name", "kept", "reason"),
     [
@@ -127,7 +137,12 @@ def test_a_tensor_that_is_named_stays_float_and_the_others_do_not(name: str) -> 
         ),
         ("onnx", "stem.0 outputs", "no tensor 'stem.0 outputs'; near: stem.0 output"),
         ("coreml", "one two", "no tensor 'one two'; near: "),
-        ("onnx", "head weight", "'head weight' cannot be kept float by itself; name the input of its layer"),
+        ("coreml", "blocks.0 layer", "no tensor 'blocks.0 layer'; near: "),
+        (
+            "onnx",
+            "head weight",
+            "'head weight' cannot be kept float by itself; name its layer, or the input of it",
+        ),
     ],
 )
 def test_a_tensor_that_cannot_stay_float_is_refused(name: str, kept: str, reason: str) -> None:

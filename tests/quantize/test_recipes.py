@@ -45,7 +45,7 @@ def test_every_recipe_has_limits_on_every_target_that_takes_it() -> None:
 
 
 def test_settings_are_json_and_complete() -> None:
-    settings = RECIPES["int8"].settings()
+    settings = RECIPES["int8"].resolved(TARGETS["executorch"].scheme).settings()
     assert json.loads(json.dumps(settings)) == settings
     assert settings["base"] == "int8" and settings["keep_float"] == ["image", "pooled"]
 
@@ -63,24 +63,25 @@ def test_a_file_overrides_its_base(tmp_path: Path) -> None:
     ("text", "keep_float", "activation_error"),
     [
         ('activations = "float16"', (), "tensor"),
-        ('activation_range = "minmax"', ("image", "pooled"), "tensor"),
+        ('activation_range = "minmax"', ("image", "first", "pooled"), "tensor"),
         ("keep_float = []", (), "behind"),
-        ('activation_error = "tensor"', ("image", "pooled"), "tensor"),
+        ('activation_error = "tensor"', ("image", "first", "pooled"), "tensor"),
     ],
 )
 def test_what_a_file_does_not_use_it_does_not_inherit(
     text: str, keep_float: tuple[str, ...], activation_error: str, tmp_path: Path
 ) -> None:
-    recipe = load_recipe(write(tmp_path, text))
+    recipe = load_recipe(write(tmp_path, text)).resolved(TARGETS["onnx"].scheme)
     assert (recipe.keep_float, recipe.activation_error) == (keep_float, activation_error)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_default_keeps_the_first_layer_and_the_head_float(target: str) -> None:
+def test_the_default_keeps_the_first_layers_and_the_head_float(target: str) -> None:
     kept, stored = (stored_ranges(quantized(target, recipe)) for recipe in ("int8", FULL.name))
-    ends = {f"{layer} {tensor}" for layer in ("stem.0", "head") for tensor in ("input", "weight", "output")}
-    gate = {"stem.1 add"} if target == "onnx" else set()  # the Hardswish behind a float layer is float
-    assert set(kept) == set(stored) - ends - gate
+    layers = ("stem.0", "head") if target == "executorch" else ("stem.0", "stem.1", "head")
+    ends = {f"{layer} {tensor}" for layer in layers for tensor in ("input", "weight", "output")}
+    gates = {"stem.1 add", "stem.2 add"} if target == "onnx" else set()  # a Hardswish behind a float layer is float
+    assert set(kept) == set(stored) - ends - gates
     noise = [sqnr_db(micro().logits, run(quantized(target, recipe), micro().images)) for recipe in ("int8", FULL.name)]
     assert noise[0] > noise[1] + 1
 

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from levit_edge.metrics.sqnr import sqnr_db
 from quantize.flow import prepare, trace
 from quantize.ranges import QParams
-from quantize.sensitivity import Sensitivity, SwitchedProgram, sensitivity
+from quantize.sensitivity import Sensitivity, sensitivity
+from quantize.switched_program import SwitchedProgram
 from targets.program.parameters import stored_ranges
 from targets.registry import TARGETS
 from tests.programs import CONVS, FULL, LINEARS, PLANS, micro, quantized, run

@@ -17,7 +17,6 @@ from levit_edge.pipeline.choose import SEARCH_IMAGES
 from levit_edge.pipeline.gate import gate
 from levit_edge.pipeline.options import MAX_SQNR_DB, BuildOptions, GateOptions
 from levit_edge.report.schema import Report, TargetReport
-from quantize.recipes import RECIPES
 from tests.levit_edge.pipeline.conftest import CLASSES, PER_CLASS, SAMPLES, Built
 
 GATES = 'schema_version = 1\n[limits]\nmax_top1_drop_pp = "off"\nmin_agreement_pct = 1\nmin_speedup = "off"\n'
@@ -47,7 +46,7 @@ def test_more_accuracy_keeps_more_float_and_the_manifest_gives_the_same_file_aga
     assert found is not None and found.reached and found.goal_db == goal_db
     assert found.images == len(CLASSES) * PER_CLASS - SAMPLES < SEARCH_IMAGES
     names = [kept.tensor for kept in found.kept]
-    assert names and entry.recipe_settings["keep_float"] == [*RECIPES["int8"].keep_float, *names]
+    assert names and entry.recipe_settings["keep_float"] == ["image", "first", "pooled", *names]
     assert not set(names) & set(entry.ranges)
     assert entry.accuracy is not None and entry.accuracy.sqnr_db is not None
     assert entry.accuracy.sqnr_db > plain.sqnr_db
