@@ -10,7 +10,7 @@ import pytest
 
 from levit_edge.errors import InputError
 from levit_edge.gates.check_report import check_report
-from levit_edge.gates.gate import BASES, Figures, Gate, Percent, at_most
+from levit_edge.gates.gate import BASES, Figures, Gate, Limit, Percent, at_most
 from levit_edge.gates.gates_file import GatesFile, load_gates_file
 from levit_edge.gates.initial_file import initial_file
 from levit_edge.gates.junit import to_junit
@@ -145,3 +145,23 @@ def test_a_limit_of_a_device_that_ran_nothing_is_undecided_and_init_keeps_it(tmp
         assert file.regression_of("onnx").accept_difference == ("host", "versions")
         assert (file.regression_of("coreml").accept_difference, file.regression_of("onnx").sqnr_db) == (("host",), 0.5)
         path.write_text(initial_file(report, limits, file), encoding="utf-8")  # and once more from what it wrote
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "expected"),
+    [
+        ({}, (None, None), {}),
+        ({}, (30.0, 0.5), {"min_sqnr_db": 30.0, "max_top1_drop_pp": 0.5}),
+        (
+            {"min_sqnr_db": "off", "max_top1_drop_pp": "off"},
+            (30.0, 0.5),
+            {"min_sqnr_db": 30.0, "max_top1_drop_pp": 0.5},
+        ),
+        ({"min_sqnr_db": 35.0, "max_top1_drop_pp": 0.2}, (30.0, 0.5), {"min_sqnr_db": 35.0, "max_top1_drop_pp": 0.2}),
+        ({"min_sqnr_db": 25.0, "max_top1_drop_pp": 2.0}, (30.0, None), {"min_sqnr_db": 30.0, "max_top1_drop_pp": 2.0}),
+    ],
+)
+def test_a_build_is_held_to_what_was_asked_for_where_that_is_stricter(
+    limits: dict[str, Limit], asked: tuple[float | None, float | None], expected: dict[str, Limit]
+) -> None:
+    assert Limits({"max_size_ratio": 0.3, **limits}).held_to(*asked).bundle == {"max_size_ratio": 0.3, **expected}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def test_more_accuracy_keeps_more_float_and_the_manifest_gives_the_same_file_aga
     entry = report.targets["onnx"]
     found = entry.mixed_precision
     assert found is not None and found.reached and found.goal_db == goal_db
-    assert found.images == len(CLASSES) * PER_CLASS - SAMPLES < SEARCH_IMAGES
+    assert found.images == found.confirmed_images == len(CLASSES) * PER_CLASS - SAMPLES < SEARCH_IMAGES
+    assert found.confirmed.sqnr_db is not None and found.confirmed.sqnr_db >= goal_db
     names = [kept.tensor for kept in found.kept]
     assert names and entry.recipe_settings["keep_float"] == ["image", "first", "pooled", *names]
     assert not set(names) & set(entry.ranges)
@@ -69,6 +71,28 @@ def test_a_ratio_that_nothing_reaches_fails_its_gate(built: Built, tmp_path: Pat
     assert [found.outcome for found in again.targets["onnx"] if found.name == "sqnr_db"] == ["failed"]
 
 
+def test_a_drop_that_the_recipe_keeps_is_confirmed_and_gated(built: Built, tmp_path: Path) -> None:
+    report = _built(built, tmp_path / "dist", max_drop=100)
+    entry = report.targets["onnx"]
+    found = entry.mixed_precision
+    assert found is not None and (found.goal_db, found.goal_drop_pp, found.kept) == (None, 100, ())
+    assert found.reached and found.confirmed.top1_drop_pp is not None
+    limits = {gate.name: gate.limit for gate in entry.gates}
+    assert limits["top1_drop_pp"] == 100  # the file turns this gate off
+    again = gate(GateOptions(report=tmp_path / "dist" / "report.json", gates=tmp_path / "gates.toml"))
+    assert [found.limit for found in again.targets["onnx"] if found.name == "top1_drop_pp"] == [100]
+
+
+def test_a_drop_needs_labels(built: Built, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for image in sorted(built.images.rglob("*.png")):
+        shutil.copy(image, flat / f"{image.parent.name}-{image.name}")
+    with pytest.raises(InputError, match="no image has a class of the model; --max-drop needs some"):
+        _built(built, tmp_path / "dist", calibration=flat, max_drop=1)
+    assert not (tmp_path / "dist").exists()
+
+
 def test_a_recipe_without_ranges_has_nothing_to_choose(built: Built, tmp_path: Path) -> None:
     report = _built(built, tmp_path / "dist", recipe="fp32", min_sqnr=60)
     entry = report.targets["onnx"]
@@ -85,6 +109,12 @@ def test_no_image_to_choose_on_is_refused(built: Built, tmp_path: Path) -> None:
 def test_a_goal_out_of_bounds_is_one_line(wrong: float) -> None:
     with pytest.raises(InputError, match=r"min_sqnr is .*; it must be above 0 and at most 100 dB"):
         BuildOptions(min_sqnr=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 100.1, float("nan")])
+def test_a_drop_out_of_bounds_is_one_line(wrong: float) -> None:
+    with pytest.raises(InputError, match=r"max_drop is .*; it must be from 0 to 100 percentage points"):
+        BuildOptions(max_drop=wrong)
 
 
 @pytest.mark.parametrize("content", [{}, [], {"recipe": {"settings": {"weights": "int8"}}}, {"recipe": "int8"}])

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from levit_edge.report import figures
 from levit_edge.report.figures import Figure, figure_table
+from levit_edge.report.kept_float import step_rows, step_title
 from levit_edge.report.markdown import render_markdown
+from levit_edge.report.mixed_precision import Confirmed, KeptTensor, MixedPrecision
 from levit_edge.report.schema import Report, TargetReport
 from levit_edge.report.terminal import summary_table
 from tests.levit_edge.report import reports
@@ -167,3 +169,38 @@ def test_the_terminal_table_has_a_column_per_target() -> None:
     assert verdict.index("not measured") < verdict.index("failed")
     [speedup] = [line for line in text.splitlines() if "speedup" in line]
     assert speedup.index("not run") < speedup.index("2.00x")
+
+
+SEARCHED = MixedPrecision(
+    goal_db=35.0,
+    goal_drop_pp=0.2,
+    images=64,
+    confirmed_images=1000,
+    before_db=33.25,
+    reached=True,
+    confirmed=Confirmed(sqnr_db=35.5, top1_drop_pp=0.1),
+    kept=(
+        KeptTensor(tensor="blocks.2.k layer", sqnr_db=35.1, float_macs=1_600_000, confirmed=Confirmed(sqnr_db=34.0)),
+        KeptTensor(
+            tensor="stem.1 input",
+            sqnr_db=36.2,
+            float_macs=14_450_000,
+            confirmed=Confirmed(sqnr_db=35.5, top1_drop_pp=0.1),
+        ),
+    ),
+)
+
+
+def test_the_way_to_a_goal_is_shown_step_by_step() -> None:
+    text = render_markdown(reports.report(onnx=reports.target(mixed_precision=SEARCHED)))
+    title = "at least 35 dB and a top-1 drop of at most 0.2 pp: met, simulated on 1000 images (searched on 64)"
+    assert f"Asked for {title}:" in text
+    assert _cells(text, "nothing") == ["33.2 dB | - | - | 0.00 M"]
+    assert _cells(text, "blocks.2.k layer") == ["35.1 dB | 34.0 dB | - | 1.60 M"]
+    assert _cells(text, "stem.1 input") == ["36.2 dB | 35.5 dB | 0.10 pp | 16.05 M"]
+
+
+def test_a_goal_that_nothing_met_says_so() -> None:
+    found = SEARCHED.model_copy(update={"goal_drop_pp": None, "reached": False, "kept": ()})
+    assert step_title(found) == "Asked for at least 35 dB: not met, simulated on 1000 images (searched on 64)"
+    assert step_rows(found) == [("nothing", "33.2 dB", "35.5 dB", "0.10 pp", "0.00 M")]
