@@ -17,6 +17,7 @@ from levit_edge.pipeline.plan import Job
 from levit_edge.report.mixed_precision import KeptTensor, MixedPrecision
 from quantize.mixed_precision import Choice, Search
 from quantize.recipes import Recipe
+from quantize.rescaling import with_parameters
 from quantize.sensitivity import batch_size
 
 SEARCH_IMAGES = 64  # an SQNR over so many images is known within about 1 dB
@@ -39,7 +40,7 @@ def choose(job: Job, calibrated: Calibrated) -> Mapping[str, Chosen]:
     plan, goal_db = job.plan, job.plan.options.min_sqnr
     if goal_db is None or not plan.recipe.calibrates:
         return {target.name: Chosen(plan.recipe) for target in plan.targets}
-    program = batched_program(job.subject)
+    program = with_parameters(batched_program(job.subject), calibrated.parameters)
     batches = _images(job, batch_size(program.module()))
     images = sum(map(len, batches))
     chosen = {}
