@@ -31,7 +31,8 @@ class Recipe:
     squared error. ``activation_error`` says which error: that of the tensor itself, or, where only Hardswish reads the
     tensor, the one ``behind`` it. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of
     tensors (:class:`quantize.scheme.Role`) that stay float where the target would store them as integers; None leaves
-    it to the target. ``base`` is the built-in recipe that a file started from.
+    it to the target. ``rescale_channels`` makes wide channels narrower first (:mod:`quantize.rescaling`). ``base`` is
+    the built-in recipe that a file started from.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Recipe:
     activation_error: ActivationError = "tensor"
     weight_range: RangeMethod = "minmax"
     keep_float: tuple[str, ...] | None = None
+    rescale_channels: bool = False
 
     def __post_init__(self) -> None:
         for field, allowed in _CHOICES.items():
@@ -61,6 +63,8 @@ class Recipe:
             raise InputError(f"recipe {self.name}: activation_error behind is for int8 activations with range mse")
         if self.keep_float and self.activations != "int8":
             raise InputError(f"recipe {self.name}: keep_float is for int8 activations, not {self.activations}")
+        if self.rescale_channels and self.activations != "int8":
+            raise InputError(f"recipe {self.name}: rescale_channels is for int8 activations, not {self.activations}")
 
     @property
     def kept_tensors(self) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("int8", "int8", weights="int8", activations="int8", activation_error="behind"),
+        Recipe("int8", "int8", weights="int8", activations="int8", activation_error="behind", rescale_channels=True),
         Recipe("fp32", "fp32", weights="float32", activations="float32"),
         Recipe("fp16", "fp16", weights="float16", activations="float16"),
         Recipe("w8a16", "w8a16", weights="int8", activations="float16"),
@@ -164,6 +168,8 @@ def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
     keep = settings.get("keep_float", [])
     if not isinstance(keep, list):
         raise InputError(f"recipe {path}: keep_float is {keep!r}; give a list of roles and tensors")
+    if not isinstance(rescale := settings.get("rescale_channels", False), bool):
+        raise InputError(f"recipe {path}: rescale_channels is {rescale!r}; valid: true, false")
     if "keep_float" in settings:
         settings["keep_float"] = tuple(keep)
     return replace(_without_unused(RECIPES[base], settings), name=path.stem, **settings)
@@ -172,7 +178,7 @@ def _from_settings(path: Path, settings: dict[str, Any]) -> Recipe:
 def _without_unused(base: Recipe, settings: dict[str, Any]) -> Recipe:
     """``base`` less what it says about int8 activations and ``mse`` where ``settings`` use neither."""
     if settings.get("activations", base.activations) != "int8":
-        base = replace(base, activation_error="tensor")
+        base = replace(base, activation_error="tensor", rescale_channels=False)
     if settings.get("activation_range", base.activation_range) != "mse":
         base = replace(base, activation_error="tensor")
     return base

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 BINS = 1 << 14
+
+See = Callable[[Tensor], None]
 
 
 @dataclass
@@ -67,17 +69,31 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     return total
 
 
-class _Recorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, names: Iterable[str]) -> None:
+class _Viewer(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule, see: Mapping[str, Sequence[See]]) -> None:
         super().__init__(module)
-        self.histograms = {name: Histogram() for name in names}
+        self._see = see
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
-        if n.name in self.histograms:
+        for see in self._see.get(n.name, ()):
             assert isinstance(value, Tensor)
-            self.histograms[n.name].add(value)
+            see(value)
         return value
+
+
+def show(module: fx.GraphModule, see: Mapping[str, Sequence[See]], batches: Iterable[Tensor]) -> int:
+    """Hand the value of each named node to its functions, image by image; returns the number of images.
+
+    ``batches`` are float32 [B, C, H, W].
+    """
+    viewer, images = _Viewer(module, see), 0
+    with torch.no_grad():
+        for batch in batches:
+            images += len(batch)
+            for image in batch.split(1):
+                viewer.run(image)
+    return images
 
 
 def observe(module: fx.GraphModule, names: Iterable[str], batches: Iterable[Tensor]) -> Mapping[str, Histogram]:
@@ -85,15 +101,10 @@ def observe(module: fx.GraphModule, names: Iterable[str], batches: Iterable[Tens
 
     Raises ValueError when a name is no node of ``module``, or there are no images.
     """
-    recorder, images = _Recorder(module, names), 0
-    with torch.no_grad():
-        for batch in batches:
-            images += len(batch)
-            for image in batch.split(1):
-                recorder.run(image)
-    if not images:
+    histograms = {name: Histogram() for name in names}
+    if not show(module, {name: [histogram.add] for name, histogram in histograms.items()}, batches):
         raise ValueError("no calibration image was given")
-    unseen = [name for name, histogram in recorder.histograms.items() if not histogram.counts.any()]
+    unseen = [name for name, histogram in histograms.items() if not histogram.counts.any()]
     if unseen:
         raise ValueError(f"no calibration image gave a value of {', '.join(unseen)}")
-    return recorder.histograms
+    return histograms

@@ -20,6 +20,7 @@ from levit_edge.progress import Progress
 from levit_edge.report.mixed_precision import Confirmed, KeptTensor, MixedPrecision
 from quantize.mixed_precision import Choice, Figures, Goal, Search
 from quantize.recipes import Recipe
+from quantize.rescaling import with_parameters
 from quantize.switched_program import SwitchedProgram, batch_size
 
 SEARCH_IMAGES = 64  # they rank the tensors
@@ -47,7 +48,7 @@ def choose(job: Job, calibrated: Calibrated) -> Mapping[str, Chosen]:
         -math.inf if options.min_sqnr is None else options.min_sqnr,
         math.inf if options.max_drop is None else options.max_drop,
     )
-    program = batched_program(job.subject)
+    program = with_parameters(batched_program(job.subject), calibrated.parameters)
     size = batch_size(program.module())
     confirmation = _Confirmation(_drawn(job, CONFIRM_IMAGES), size, job.progress, options.max_drop is not None)
     shown = _drawn(job, SEARCH_IMAGES).batches(job.progress, "images of the search", size)

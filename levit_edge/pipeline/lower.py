@@ -61,7 +61,7 @@ def lower(job: Job, target: Target, chosen: Chosen, calibrated: Calibrated) -> L
     model, reference = folder / target.model_file, folder / target.reference_file
     folder.mkdir()
     with step(f"{target.name}: quantize"):
-        program = quantize(subject.program, subject.example, recipe, target.scheme, calibrated.histograms)
+        program = quantize(calibrated.program, subject.example, recipe, target.scheme, calibrated.histograms)
     with step(f"{target.name}: lower {recipe.name}"):
         backend.lower(program, model, recipe.half)
     with step(f"{target.name}: lower the float reference"):

@@ -20,6 +20,7 @@ from levit_edge.progress import QUIET, Progress
 from levit_edge.report.sensitivity import SensitivityReport, TargetSensitivity, TensorNoise
 from levit_edge.report.sensitivity_picture import check_picture, draw
 from quantize.flow import prepare
+from quantize.rescaling import with_parameters
 from quantize.sensitivity import Sensitivity
 from quantize.sensitivity import sensitivity as judge_tensors
 from quantize.switched_program import StoredTensor, batch_size
@@ -47,6 +48,7 @@ def sensitivity(options: SensitivityOptions, progress: Progress = QUIET) -> Sens
             raise InputError("there are no images to measure the noise on; name some with --eval DATA")
         selection = replace(selection, items=limited(selection.items, options.limit, options.seed))
         calibrated = calibrate(Job(plan, subject, images, Path(), progress))
+        program = with_parameters(program, calibrated.parameters)
         targets = {}
         for target in plan.targets:
             prepared = prepare(program, plan.recipe, target.scheme, calibrated.histograms)

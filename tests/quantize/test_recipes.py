@@ -48,6 +48,7 @@ def test_settings_are_json_and_complete() -> None:
     settings = RECIPES["int8"].resolved(TARGETS["executorch"].scheme).settings()
     assert json.loads(json.dumps(settings)) == settings
     assert settings["base"] == "int8" and settings["keep_float"] == ["image", "pooled"]
+    assert settings["rescale_channels"] is True
 
 
 def test_a_file_overrides_its_base(tmp_path: Path) -> None:
@@ -73,6 +74,12 @@ def test_what_a_file_does_not_use_it_does_not_inherit(
 ) -> None:
     recipe = load_recipe(write(tmp_path, text)).resolved(TARGETS["onnx"].scheme)
     assert (recipe.keep_float, recipe.activation_error) == (keep_float, activation_error)
+
+
+def test_a_file_switches_rescaling_off_and_float_activations_do_without(tmp_path: Path) -> None:
+    assert not load_recipe(write(tmp_path, "rescale_channels = false")).rescale_channels
+    assert load_recipe(write(tmp_path, "")).rescale_channels
+    assert not load_recipe(write(tmp_path, 'activations = "float16"')).rescale_channels
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -120,6 +127,8 @@ MISTAKES = {
     "base = []": "base is []; valid: int8",
     "weights = []": "weights is []; valid: float32",
     "keep_float = [[1]]": "keep_float has [1]; valid: image",
+    'rescale_channels = "yes"': "rescale_channels is 'yes'; valid: true, false",
+    'rescale_channels = true\nactivations = "float16"': "rescale_channels is for int8 activations, not float16",
     "bits = 4": "unknown key 'bits'; valid: base, weights",
     'name = "x"': "unknown key 'name'; valid: base",
     'targets = ["onnx"]': "unknown key 'targets'; valid: base",
