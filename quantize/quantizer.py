@@ -28,7 +28,7 @@ from quantize.names import Kept, activation_key, find_kept
 from quantize.observers import WEIGHT_MAX, ActivationObserver, PerChannelWeightObserver, bias_floor
 from quantize.ranges import ActivationError, QParams, RangeMethod
 from quantize.roles import is_constant, is_convolution, is_layer, is_move, layer_operands, role, source
-from quantize.scheme import ATTENTION_INSIDE, Role, Scheme
+from quantize.scheme import ATTENTION_INSIDE, READ_AS_FLOATS, Role, Scheme
 from quantize.statistics import Histogram, merged
 
 # Where these stay float, a layer that reads one gets it quantized. A tensor of any other role stays float only because
@@ -199,10 +199,11 @@ class SchemeQuantizer(Quantizer):
         if any(role(node) is Role.GATE for node in sources):
             observer.fixed = QParams(GATE_MAX / 255, self.scheme.quant_min)
             return
-        if self.activation_error == "behind" and all(
-            not is_constant(node) and only_hardswish_reads(node) for node in sources
-        ):
-            observer.behind = hardswish
+        if self.activation_error == "behind":
+            if all(not is_constant(node) and only_hardswish_reads(node) for node in sources):
+                observer.behind = hardswish
+            elif all(role(node) in READ_AS_FLOATS for node in sources):
+                observer.method = "minmax"
         parts = []
         for node in sorted(sources, key=lambda node: node.name):
             if is_constant(node):

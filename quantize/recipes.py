@@ -28,8 +28,9 @@ class Recipe:
     """How a model is stored and computed.
 
     ``activation_range`` and ``weight_range`` choose the clipping: ``minmax``, or ``mse``, the range with the least
-    squared error. ``activation_error`` says which error: that of the tensor itself, or, where only Hardswish reads the
-    tensor, the one ``behind`` it. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of
+    squared error. ``activation_error`` says which error: that of the tensor itself, or the one ``behind`` it, which is
+    that of the Hardswish where only Hardswish reads the tensor, and allows no clipping where only attention or the
+    residual stream does. ``keep_float`` names tensors (``stem.0 output``: :mod:`quantize.names`) and roles of
     tensors (:class:`quantize.scheme.Role`) that stay float where the target would store them as integers; None leaves
     it to the target. ``rescale_channels`` makes wide channels narrower first (:mod:`quantize.rescaling`). ``base`` is
     the built-in recipe that a file started from.

@@ -46,6 +46,11 @@ ENDS = frozenset({Role.IMAGE, Role.POOLED})
 RESIDUAL_STREAM = frozenset({Role.RESIDUAL, Role.BRANCH})
 
 
+# What no layer reads, but attention, the residual stream or the user, in float. A large value is worth more there than
+# its square says: softmax takes its exponential, and a clipped one is wrong in the same direction for every token.
+READ_AS_FLOATS = ATTENTION_INPUTS | {Role.BRANCH, Role.LOGITS}
+
+
 @dataclass(frozen=True)
 class Scheme:
     """The integer types and tensors of one target.
