@@ -128,6 +128,9 @@ FIXED_BY: dict[str, Callable[[Between, Tensor], Tensor]] = {
     "sum with a constant": lambda model, x: model.second(tokens(model.first(x)) + model.scale),
     "sum with a hardswish": lambda model, x: model.second(tokens(model.first(x) + F.hardswish(x))),
     "sum with another order": lambda model, x: model.second((y := tokens(model.first(x))) + y.flip(2)),
+    "sum with what a hardswish reads": lambda model, x: (
+        tokens(F.hardswish(y := model.other(x))) + model.second(tokens(model.first(x) + y))
+    ),
     "grouped convolution": lambda model, x: model.second(tokens(model.grouped(model.first(x)))),
     "shared weight": lambda model, x: model.second(model.second(tokens(model.first(x)))),
     "one tensor twice": lambda model, x: ((y := tokens(model.first(x))) @ y.transpose(1, 2)).softmax(-1),
