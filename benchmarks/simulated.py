@@ -21,7 +21,8 @@ from levit_edge.progress import QUIET
 from quantize.flow import prepare
 from quantize.recipes import RECIPES, Recipe
 from quantize.rescaling import with_parameters
-from quantize.sensitivity import Noise, SwitchedProgram
+from quantize.sensitivity import Noise
+from quantize.switched_program import SwitchedProgram
 
 DEFAULT = RECIPES["int8"]
 
