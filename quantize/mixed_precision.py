@@ -210,7 +210,8 @@ class Search:
         stored = {producer(node): tensor.nodes for tensor in switched.tensors for node in tensor.nodes}
         for tensor in switched.tensors:
             computed = producer(next(iter(tensor.nodes)))
-            layers = {reader for node in tensor.nodes for reader in readers(node) if reader.target in LAYERS}
+            found = {reader for node in tensor.nodes for reader in readers(node) if reader.target in LAYERS}
+            layers = sorted(found, key=lambda layer: layer.name)  # the same order in every process
             if tensor.kind != "activation":
                 continue
             if computed.name not in self._integer_layers and role(computed) is not Role.GATE:
