@@ -82,8 +82,8 @@ def _method(images: EvaluationSet, rows: Sequence[AccuracyRow]) -> list[str]:
     labelled = "" if before is None else f", which is right on {before:.2f} % of them"
     return [
         (
-            f"- Images: {images.n:,} of {images.source}; no recipe calibrated on any of them. Every figure is against the"
-            f" published float model in torch{labelled}."
+            f"- Images: {images.n:,} of {images.source}; no recipe calibrated on any of them. Every figure is against"
+            f" the published float model in torch{labelled}."
         ),
         "- Every recipe was given the same checkpoint, the same calibration images and the same preprocessing.",
         (

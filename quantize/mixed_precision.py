@@ -18,7 +18,6 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from levit_edge.errors import InputError
-from levit_edge.gates.intervals import sqnr
 from levit_edge.metrics.sqnr import decibels
 from quantize.flow import prepare
 from quantize.names import producer, readers
@@ -34,6 +33,7 @@ VALUE_COST = 10
 # A step removes at least this share of the noise that is still too much, so that there are not many of them.
 LEAST_SHARE = 0.05
 REFRESHED = 6  # candidates that are judged again after each step; the others keep what they removed before
+_ONE_SIDED_95 = 1.645
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,16 @@ class Estimate:
 
     @classmethod
     def of(cls, signal: Tensor, noise: Tensor) -> Estimate:
-        """From the squared logits and errors of each image, float64 [images]."""
-        total = float(noise.sum())
-        bounds = sqnr(signal.numpy(), noise.numpy())
-        return cls(decibels(float(signal.sum()), total), bounds.low, total)
+        """From the squared logits and errors of each image, float64 [images].
+
+        The interval is that of a ratio of two sums over images (Cochran 1977, Sampling Techniques, section 2.11).
+        """
+        total, ratio = float(noise.sum()), float(noise.sum() / signal.sum())
+        sqnr_db = decibels(float(signal.sum()), total)
+        if len(noise) < 2 or total == 0:
+            return cls(sqnr_db, sqnr_db if total == 0 else -math.inf, total)
+        variance = float((noise - ratio * signal).square().sum()) * len(noise) / (len(noise) - 1)
+        return cls(sqnr_db, sqnr_db - 10 * math.log10(1 + _ONE_SIDED_95 * math.sqrt(variance) / total), total)
 
 
 @dataclass(frozen=True)
