@@ -67,7 +67,7 @@ def markdown(host: Host, images: EvaluationSet, rows: Sequence[AccuracyRow], ski
     """The page: how it was measured, the table, what each row is, what is missing."""
     parts = [
         "# Accuracy beside other recipes",
-        "int8 models of the embedded demo (LeViT-128S, 10 classes, 224x224), from one process:",
+        "int8 models of the embedded demo (LeViT-128S, 10 classes, 224x224), judged by one process:",
         f"```\nlevit-edge build --out dist\n{host.command}\n```",
         "\n".join([*host_lines(host), *_method(images, rows)]),
         "\n".join(_table(rows)),

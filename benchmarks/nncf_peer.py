@@ -135,15 +135,15 @@ def quantized(exported: Path, images: Images, folder: Path) -> Iterable[Entry]:
         ("nncf-default-int8", False, "defaults"),
         ("nncf-transformer-int8", True, "model_type=TRANSFORMER"),
     ):
-        how = f"nncf.quantize of the model of stock-openvino-float32, {settings}"
+        how = f"nncf.quantize of the published model's ONNX file, read by OpenVINO; {settings}"
         yield _entry(name, "int8", how, _quantize(_read(exported), images, transformer), folder)
 
 
 def controlled(exported: Path, images: Images, answers: NDArray[np.intp], folder: Path) -> Entry:
     """int8 but for the layers that NNCF's accuracy control left in float; ``answers`` are the float model's."""
     how = (
-        "nncf.quantize_with_accuracy_control of the same, model_type=TRANSFORMER without SmoothQuant; its metric is the"
-        f" agreement with the float model on the {len(images)} calibration images, max_drop {MAX_DROP}, at most"
+        "nncf.quantize_with_accuracy_control of the same file, model_type=TRANSFORMER without SmoothQuant; its metric"
+        f" is the agreement with the float model on the {len(images)} calibration images, max_drop {MAX_DROP}, at most"
         f" {MOST_ITERATIONS} iterations, {RANKING_IMAGES} images rank the layers"
     )
     return _entry("nncf-controlled-int8", "int8", how, _quantize_controlled(_read(exported), images, answers), folder)
