@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from levit_edge.bundle.files import size_bytes
 from targets.runner import Runner
 
-Family = Literal["onnxruntime", "executorch", "openvino"]
+Family = Literal["onnxruntime", "executorch", "coreml", "openvino"]
 Precision = Literal["float32", "int8"]
 
 
@@ -27,5 +28,5 @@ class Entry:
 
 
 def file_size(*paths: Path) -> int:
-    """Bytes of all ``paths`` together."""
-    return sum(path.stat().st_size for path in paths)
+    """Bytes of all ``paths`` together; a folder counts with all that it holds."""
+    return sum(size_bytes(path) for path in paths)

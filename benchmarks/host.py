@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("levit-edge", "torch", "torchao", "executorch", "onnx", "onnxscript", "onnxruntime", "nncf", "openvino")
+PACKAGES = (
+    "levit-edge",
+    "torch",
+    "torchao",
+    "executorch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "coremltools",
+    "nncf",
+    "openvino",
+)
 INTEGER_SETS = ("avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 
 
@@ -38,6 +49,16 @@ def describe(command: str) -> Host:
         python=platform.python_version(),
         versions={name: version for name in PACKAGES if (version := _version(name))},
     )
+
+
+def host_lines(host: Host) -> list[str]:
+    """The host as items of a Markdown list."""
+    versions = " · ".join(f"{name} {version}" for name, version in host.versions.items())
+    integer = ", ".join(host.integer_instructions) or "none of those looked for"
+    return [
+        f"- Processor: {host.processor}, {host.cores} cores, {host.system}; int8 instructions: {integer}.",
+        f"- Python {host.python}; {versions}.",
+    ]
 
 
 def _version(name: str) -> str | None:

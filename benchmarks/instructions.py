@@ -15,18 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from benchmarks import host, stock
-from levit_edge.demo import demo_checkpoint
+from benchmarks.inputs import opened
 from levit_edge.devices import Device, Kernel, open_device, runtimes
 from levit_edge.devices.qemu.cpus import DEFAULT_CPU, cpu_names
 from levit_edge.errors import LevitEdgeError
-from levit_edge.pipeline.images import open_images
-from levit_edge.pipeline.load import load
 from levit_edge.pipeline.options import BuildOptions
 from levit_edge.pipeline.verify import one_torch_thread
-from levit_edge.progress import QUIET
 from targets.runner import Image
 
 PAGE = "INSTRUCTIONS.md"
@@ -90,20 +85,16 @@ def _ours(dist: Path) -> list[Model]:
 
 def _stock(samples: int, folder: Path) -> tuple[list[Model], Image]:
     """The stock files, and the image to count on."""
-    build = BuildOptions(samples=samples)
-    with open_images(build, load(build), calibrates=True) as images:
-        assert images.calibration is not None
-        calibration = np.concatenate([batch.inputs for batch in images.calibration.batches(QUIET, "")])
-    model = stock.Published(demo_checkpoint().model).eval()
-    names = {"onnx": ("stock.onnx", "stock.int8.onnx"), "executorch": ("stock.pte", "stock.int8.pte")}
-    for entries in (stock.onnxruntime_entries, stock.executorch_entries):
-        list(entries(model, calibration, folder))  # written as they are asked for
+    names = {"onnx": (stock.ONNX_FILE, "stock.int8.onnx"), "executorch": ("stock.pte", "stock.int8.pte")}
+    with opened(BuildOptions(samples=samples)) as inputs:
+        for entries in (stock.onnxruntime_entries, stock.executorch_entries):
+            list(entries(inputs.model, inputs.calibration, folder))  # written as they are asked for
     models = [
         Model(target, "stock", precision, folder / name)
         for target, files in names.items()
         for precision, name in zip(("float32", "int8"), files, strict=True)
     ]
-    return models, calibration[:1]
+    return models, inputs.calibration[:1]
 
 
 def _count(device: Device, model: Model, image: Image, guests: int) -> Row:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.entry import Entry
 from benchmarks.stock import Published
@@ -16,6 +18,8 @@ from levit_edge.metrics.measurement_defaults import WARMUP_ROUNDS
 from targets.runner import Image, run_batch
 
 OURS = ("ours-onnxruntime-int8", "ours-executorch-int8")
+
+Squares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,46 @@ class Row:
     speed_against: dict[str, Speedup]
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The figures of one entry, and for each image the squared logits of the float model and the squared error, [n]."""
+
+    accuracy: Accuracy
+    signal: Squares
+    noise: Squares
+
+
 def float_reference(entry: Entry) -> str:
     """Name of the float model of the same runtime, exported from the published model."""
     return f"stock-{entry.family}-float32"
 
 
-def accuracies(model: Published, batches: Iterable[Batch], entries: Sequence[Entry]) -> dict[str, Accuracy]:
-    """Every entry against the published float model in torch; one entry at a time, one image at a time."""
+def compare(model: Published, batches: Iterable[Batch], entries: Sequence[Entry]) -> dict[str, Compared]:
+    """Every entry against the published float model in torch; one entry after the other on each batch."""
     meters = {entry.name: AccuracyMeter() for entry in entries}
+    signal, noise = [], {entry.name: list[Squares]() for entry in entries}
     for batch in batches:
         with torch.no_grad():
             expected = model(torch.from_numpy(batch.inputs)).numpy()  # [B, classes]
+        signal.append(_squares(expected))
         for entry in entries:
-            meters[entry.name].update(expected, run_batch(entry.runner, batch.inputs), batch.class_index)
-    return {entry.name: meters[entry.name].result(runtime=entry.runner.runtime, executed=True) for entry in entries}
+            logits = run_batch(entry.runner, batch.inputs)
+            meters[entry.name].update(expected, logits, batch.class_index)
+            noise[entry.name].append(_squares(logits.astype(np.float64) - expected))
+    return {
+        entry.name: Compared(
+            meters[entry.name].result(runtime=entry.runner.runtime, executed=entry.runner.executed),
+            np.concatenate(signal),
+            np.concatenate(noise[entry.name]),
+        )
+        for entry in entries
+    }
+
+
+def _squares(values: NDArray[np.floating]) -> Squares:
+    """The sum of squares of each row: [B, K] -> [B]."""
+    found: Squares = np.square(values.astype(np.float64)).sum(axis=1)
+    return found
 
 
 def latencies(entries: Sequence[Entry], image: Image, runs: int) -> dict[str, LatencyStats]:

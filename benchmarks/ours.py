@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.entry import Entry, Family, Precision, file_size
@@ -10,15 +11,16 @@ from levit_edge.demo import is_demo
 from levit_edge.errors import InputError
 from targets.registry import target
 
-FAMILIES: dict[str, Family] = {"onnx": "onnxruntime", "executorch": "executorch"}
-TITLES: dict[Family, str] = {"onnxruntime": "ONNX Runtime", "executorch": "ExecuTorch"}
+FAMILIES: dict[str, Family] = {"onnx": "onnxruntime", "executorch": "executorch", "coreml": "coreml"}
+TITLES: dict[Family, str] = {"onnxruntime": "ONNX Runtime", "executorch": "ExecuTorch", "coreml": "Core ML"}
+EXECUTED = ("onnx", "executorch")  # the targets whose files run on every machine, so that their latency can be compared
 
 
-def build(dist: Path, samples: int, seed: int) -> list[Entry]:
-    """Four entries from ``dist``; InputError when it is no demo build that calibrated on the same images."""
+def build(dist: Path, targets: Iterable[str], samples: int, seed: int) -> list[Entry]:
+    """Float and int8 of each target in ``dist``; InputError where it is no demo build calibrated on the same images."""
     entries = []
-    for name, family in FAMILIES.items():
-        bundle = _open(dist / name, samples, seed)
+    for name in targets:
+        bundle, family = _open(dist / name, samples, seed), FAMILIES[name]
         recipe = bundle.manifest.recipe.name
         entries.append(_entry(name, family, "float32", bundle.reference_path, "fused model, float"))
         entries.append(_entry(name, family, "int8", bundle.model_path, f"fused model, recipe {recipe}"))

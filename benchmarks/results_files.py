@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.host import Host
+from benchmarks.host import Host, host_lines
 from benchmarks.measure import OURS, Row, float_reference
 from levit_edge.metrics.latency import Speedup
 
@@ -20,12 +20,13 @@ def write_json(folder: Path, host: Host, rows: Sequence[Row], skipped: Mapping[s
     for old in folder.glob("*.json"):
         old.unlink()
     for row in rows:
-        _write(folder / f"{row.entry.name}.json", _record(row))
+        write(folder / f"{row.entry.name}.json", _record(row))
     run = asdict(host) | {"entries": [row.entry.name for row in rows], "skipped": dict(skipped)}
-    _write(folder / "run.json", run)
+    write(folder / "run.json", run)
 
 
-def _write(path: Path, document: object) -> None:
+def write(path: Path, document: object) -> None:
+    """``document`` as JSON."""
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
@@ -51,15 +52,12 @@ def _record(row: Row) -> dict[str, object]:
 
 def markdown(host: Host, rows: Sequence[Row], skipped: Mapping[str, str]) -> str:
     """The page: how it was measured, the table, what each row is, what is missing."""
-    versions = " · ".join(f"{name} {version}" for name, version in host.versions.items())
-    integer = ", ".join(host.integer_instructions) or "none of those looked for"
     accuracy, runs = rows[0].accuracy, len(rows[0].latency.samples)
     parts = [
         "# levit-edge beside other recipes",
         "The embedded demo (LeViT-128S, 10 classes, 224x224) and its own images, from one process:",
         f"```\nlevit-edge build --target onnx --target executorch --out dist\n{host.command}\n```",
-        f"- Processor: {host.processor}, {host.cores} cores, {host.system}; int8 instructions: {integer}.",
-        f"- Python {host.python}; {versions}.",
+        *host_lines(host),
         (
             f"- Accuracy: {accuracy.n} images that no recipe calibrated on; agreement and SQNR are against the"
             " published float model in torch. Every recipe was given the same calibration images and the same"
@@ -73,7 +71,7 @@ def markdown(host: Host, rows: Sequence[Row], skipped: Mapping[str, str]) -> str
         "- Speed is how many times faster (below 1: slower), the median of the rounds' ratios with its 95 % interval.",
         "\n".join(_table(rows)),
         "\n".join(_meanings(rows)),
-        "\n".join(_missing(skipped)),
+        "\n".join(missing(skipped)),
     ]
     return "\n\n".join(part for part in parts if part).replace(".\n\n- ", ".\n- ") + "\n"
 
@@ -109,7 +107,8 @@ def _meanings(rows: Sequence[Row]) -> list[str]:
     return ["## How each model was made", "", *(f"- `{row.entry.name}`: {row.entry.how}." for row in rows)]
 
 
-def _missing(skipped: Mapping[str, str]) -> list[str]:
+def missing(skipped: Mapping[str, str]) -> list[str]:
+    """The lines on what was left out; none where nothing was."""
     if not skipped:
         return []
     return ["## Not run", "", *(f"- {name}: {reason}." for name, reason in skipped.items())]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +27,15 @@ from targets.xnnpack.lower import lower
 from targets.xnnpack.run import XnnpackRunner
 
 Images = NDArray[np.float32]
+OnnxMethod = Literal["MinMax", "Entropy", "Percentile"]
+
+ONNX_FILE = "stock.onnx"
+ONNX_METHODS: dict[OnnxMethod, str] = {
+    "MinMax": "min-max",
+    "Entropy": "ranges of least entropy",
+    "Percentile": "ranges of the percentile 99.999",
+}
+IMAGES_AT_ONCE = 8
 
 
 class Published(nn.Module):
@@ -45,11 +58,21 @@ class Published(nn.Module):
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # its base carries no types
+    """One image after the other; ``set_range`` and the length let ONNX Runtime take a few at a time."""
+
     def __init__(self, images: Images) -> None:
-        self._feeds = iter({INPUT_NAME: images[index : index + 1]} for index in range(len(images)))
+        self._images = images
+        self.set_range(0, len(images))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._rest = iter(range(start_index, end_index))
 
     def get_next(self) -> dict[str, Images] | None:
-        return next(self._feeds, None)
+        index = next(self._rest, None)
+        return None if index is None else {INPUT_NAME: self._images[index : index + 1]}
 
 
 def export_onnx(model: Published, example: Tensor, path: Path) -> None:
@@ -61,26 +84,31 @@ def export_onnx(model: Published, example: Tensor, path: Path) -> None:
     program.save(path, external_data=False)
 
 
-def _quantize_onnx(source: Path, images: Images, path: Path) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+def _quantize_onnx(source: Path, images: Images, path: Path, method: OnnxMethod) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = path.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared)
-    quantize_static(
-        prepared,
-        path,
-        _Reader(images),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+    # It would keep every tensor of every image in memory before it makes a histogram.
+    few = {} if method == "MinMax" else {"CalibStridedMinMax": math.gcd(len(images), IMAGES_AT_ONCE)}
+    with redirect_stdout(sys.stderr):  # the histograms report their progress
+        quantize_static(
+            prepared,
+            path,
+            _Reader(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=getattr(CalibrationMethod, method),
+            extra_options=few,
+        )
 
 
 def onnxruntime_entries(model: Published, images: Images, folder: Path) -> Iterable[Entry]:
-    """Float export, then ``quantize_static`` of it; the float file stays in ``folder`` as ``stock.onnx``."""
-    plain, integer = folder / "stock.onnx", folder / "stock.int8.onnx"
+    """Float export, then ``quantize_static`` of it; the float file stays in ``folder`` as ``ONNX_FILE``."""
+    plain = folder / ONNX_FILE
     export_onnx(model, torch.from_numpy(images[:1]), plain)
     yield Entry(
         name="stock-onnxruntime-float32",
@@ -91,56 +119,81 @@ def onnxruntime_entries(model: Published, images: Images, folder: Path) -> Itera
         runner=OrtRunner(plain, 1),
         size_bytes=file_size(plain),
     )
-    _quantize_onnx(plain, images, integer)
-    yield Entry(
-        name="stock-onnxruntime-int8",
-        title="ONNX Runtime, stock",
+    yield onnxruntime_int8(plain, images, folder, "MinMax")
+
+
+def onnxruntime_int8(plain: Path, images: Images, folder: Path, method: OnnxMethod) -> Entry:
+    """``quantize_static`` of the float file ``plain``, with ranges by ``method``."""
+    kind = "" if method == "MinMax" else f"{method.lower()}-"
+    integer = folder / f"stock.{kind}int8.onnx"
+    _quantize_onnx(plain, images, integer, method)
+    settings = "QDQ, U8 activations, S8 per-channel weights"
+    return Entry(
+        name=f"stock-onnxruntime-{kind}int8",
+        title=f"ONNX Runtime, {'stock' if method == 'MinMax' else method.lower()}",
         family="onnxruntime",
         precision="int8",
-        how="quant_pre_process, quantize_static: QDQ, U8 activations, S8 per-channel weights, min-max",
+        how=f"quant_pre_process, quantize_static: {settings}, {ONNX_METHODS[method]}",
         runner=OrtRunner(integer, 1),
         size_bytes=file_size(integer),
     )
 
 
-def _quantize_torch(model: Published, images: Images) -> ExportedProgram:
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
+def quantize(model: Published, images: Images, quantizer: Any) -> ExportedProgram:
+    """PT2E: ``quantizer`` annotates the exported model, ``images`` give the ranges."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     example = torch.from_numpy(images[:1])
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    prepared = prepare_pt2e(torch.export.export(model, (example,)).module(), quantizer)
-    for index in range(len(images)):
-        prepared(torch.from_numpy(images[index : index + 1]))
-    return torch.export.export(convert_pt2e(prepared), (example,))
+    with torch.no_grad():
+        prepared = prepare_pt2e(torch.export.export(model, (example,)).module(), quantizer)
+        for index in range(len(images)):
+            prepared(torch.from_numpy(images[index : index + 1]))
+        return torch.export.export(convert_pt2e(prepared), (example,))
 
 
 def executorch_entries(model: Published, images: Images, folder: Path) -> Iterable[Entry]:
     """Float program, then the XNNPACK quantizer's, both lowered with the XNNPACK partitioner."""
-    plain, integer = folder / "stock.pte", folder / "stock.int8.pte"
     with torch.no_grad():
-        lower(torch.export.export(model, (torch.from_numpy(images[:1]),)), plain, False)
-        lower(_quantize_torch(model, images), integer, False)
-    yield Entry(
-        name="stock-executorch-float32",
-        title="ExecuTorch, stock",
-        family="executorch",
-        precision="float32",
-        how="torch.export of the published model with its attention bias gathered once, XnnpackPartitioner",
-        runner=XnnpackRunner(plain, 1),
-        size_bytes=file_size(plain),
-        delegates=contents(plain).delegates,
+        plain = torch.export.export(model, (torch.from_numpy(images[:1]),))
+    how = "torch.export of the published model with its attention bias gathered once, XnnpackPartitioner"
+    yield _executorch_entry("stock-executorch-float32", "stock", how, plain, folder / "stock.pte")
+    yield executorch_static(model, images, folder)
+
+
+def executorch_static(model: Published, images: Images, folder: Path) -> Entry:
+    """Everything that the quantizer annotates in int8, with ranges from ``images``."""
+    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+
+    quantizer = xnnpack.XNNPACKQuantizer()
+    quantizer.set_global(xnnpack.get_symmetric_quantization_config(is_per_channel=True))
+    how = "PT2E, XNNPACKQuantizer with get_symmetric_quantization_config(is_per_channel=True), XnnpackPartitioner"
+    program = quantize(model, images, quantizer)
+    return _executorch_entry("stock-executorch-int8", "stock", how, program, folder / "stock.int8.pte")
+
+
+def executorch_dynamic(model: Published, images: Images, folder: Path) -> Entry:
+    """Linear layers in int8 with the range of each image, taken while it runs; all else in float."""
+    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+
+    config = xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+    quantizer = xnnpack.XNNPACKQuantizer().set_module_type(nn.Linear, config)
+    how = (
+        "PT2E, XNNPACKQuantizer().set_module_type(Linear, get_symmetric_quantization_config(is_per_channel=True,"
+        " is_dynamic=True)), XnnpackPartitioner; convolutions and attention compute in float"
     )
-    yield Entry(
-        name="stock-executorch-int8",
-        title="ExecuTorch, stock",
+    program = quantize(model, images[:1], quantizer)
+    return _executorch_entry("stock-executorch-dynamic-int8", "dynamic", how, program, folder / "stock.dynamic.pte")
+
+
+def _executorch_entry(name: str, kind: str, how: str, program: ExportedProgram, path: Path) -> Entry:
+    lower(program, path, False)
+    return Entry(
+        name=name,
+        title=f"ExecuTorch, {kind}",
         family="executorch",
-        precision="int8",
-        how="PT2E, XNNPACKQuantizer with get_symmetric_quantization_config(is_per_channel=True), XnnpackPartitioner",
-        runner=XnnpackRunner(integer, 1),
-        size_bytes=file_size(integer),
-        delegates=contents(integer).delegates,
+        precision="int8" if name.endswith("int8") else "float32",
+        how=how,
+        runner=XnnpackRunner(path, 1),
+        size_bytes=file_size(path),
+        delegates=contents(path).delegates,
     )

@@ -1,7 +1,8 @@
 """The statistics behind the verdicts: how far a figure of these images can be from that of all images.
 
-Every bound holds with 95 % confidence by itself (one-sided). A gate passes when the bound on the bad side keeps the
-limit, and fails when the bound on the good side misses it; so each of the two is wrong in at most 5 % of samples.
+In a verdict every bound holds with 95 % confidence by itself (one-sided). A gate passes when the bound on the bad side
+keeps the limit, and fails when the bound on the good side misses it; so each of the two is wrong in at most 5 % of
+samples. An interval that is shown beside a figure holds with 95 % as a whole.
 """
 
 from __future__ import annotations
@@ -9,25 +10,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from levit_edge.metrics.sqnr import decibels
+
 CONFIDENCE_PCT = 95
-_Z = 1.6448536269514722  # the 95th percentile of the normal distribution
-_Z_POWER = _Z + 1.2815515655446004  # and the 90th on top: a sample of that size decides nine times in ten
+
+
+class Ends(NamedTuple):
+    """What may lie outside each end of an interval: a share, and the percentile of the normal distribution for it."""
+
+    tail: float
+    z: float
+
+
+EACH_95 = Ends(1 - CONFIDENCE_PCT / 100, 1.6448536269514722)  # each end holds with 95 % confidence by itself
+BOTH_95 = Ends(0.025, 1.959963984540054)  # both ends together do
+_Z_POWER = EACH_95.z + 1.2815515655446004  # and the 90th on top: a sample of that size decides nine times in ten
 _MOST_IMAGES = 10_000_000
 _HALVINGS = 60  # of an interval no wider than 2, to below 1e-17
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The true value is at least ``low`` with 95 % confidence, and at most ``high`` with 95 % confidence."""
+    """The true value is at least ``low``, and at most ``high``; :class:`Ends` say how confidently."""
 
     low: float
     high: float
 
 
-def paired_drop(lost: int, gained: int, n: int) -> Interval:
+def paired_drop(lost: int, gained: int, n: int, ends: Ends = EACH_95) -> Interval:
     """Bounds of the drop in percentage points where, of ``n`` answers, ``lost`` became wrong and ``gained`` right.
 
     The score interval for the difference of two paired proportions: Tango, "Equivalence test and confidence interval
@@ -37,7 +52,7 @@ def paired_drop(lost: int, gained: int, n: int) -> Interval:
     """
     if n < 1 or lost < 0 or gained < 0 or lost + gained > n:
         raise ValueError(f"{lost} lost and {gained} gained answers of {n} images")
-    return Interval(100 * _drop_bound(lost, gained, n, -_Z), 100 * _drop_bound(lost, gained, n, _Z))
+    return Interval(100 * _drop_bound(lost, gained, n, -ends.z), 100 * _drop_bound(lost, gained, n, ends.z))
 
 
 def _drop_bound(lost: float, gained: float, n: float, z: float) -> float:
@@ -66,7 +81,7 @@ def _score(lost: float, gained: float, n: float, drop: float) -> float:
     return surplus / math.sqrt(variance)
 
 
-def share(events: int, n: int) -> Interval:
+def share(events: int, n: int, ends: Ends = EACH_95) -> Interval:
     """Bounds of a share in percent, 0 to 100, where ``events`` of ``n`` images count.
 
     Exact binomial: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the
@@ -74,13 +89,32 @@ def share(events: int, n: int) -> Interval:
     """
     if n < 1 or not 0 <= events <= n:
         raise ValueError(f"{events} of {n} images")
-    return Interval(100 * _share_bound(events, n, upper=False), 100 * _share_bound(events, n, upper=True))
+    low, high = (100 * _share_bound(events, n, upper=upper, tail=ends.tail) for upper in (False, True))
+    return Interval(low, high)
 
 
-def _share_bound(events: float, n: float, *, upper: bool, tail: float = 1 - CONFIDENCE_PCT / 100) -> float:
+def _share_bound(events: float, n: float, *, upper: bool, tail: float) -> float:
     if upper:
         return 1.0 if events >= n else float(betaincinv(events + 1, n - events, 1 - tail))
     return 0.0 if events <= 0 else float(betaincinv(events, n - events + 1, tail))
+
+
+def sqnr(signal: NDArray[Any], noise: NDArray[Any], ends: Ends = EACH_95) -> Interval:
+    """Bounds in dB of a signal to noise ratio, from the sums of squares of each image, float64 [n] each.
+
+    The interval of a ratio of two sums over images (Cochran 1977, Sampling Techniques, section 2.11). Both ends are the
+    ratio itself where there is no noise or no signal; a single image bounds nothing.
+    """
+    n, total = len(noise), float(noise.sum())
+    found = decibels(float(signal.sum()), total)
+    if not math.isfinite(found):
+        return Interval(found, found)
+    if n < 2:
+        return Interval(-math.inf, math.inf)
+    variance = float(((noise - total / signal.sum() * signal) ** 2).sum()) * n / (n - 1)
+    error = ends.z * math.sqrt(variance) / total
+    high = found - 10 * math.log10(1 - error) if error < 1 else math.inf
+    return Interval(found - 10 * math.log10(1 + error), high)
 
 
 def images_for_drop(lost: int, gained: int, n: int, limit_pp: float) -> int | None:

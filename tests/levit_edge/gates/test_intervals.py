@@ -9,8 +9,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom, binomtest
 
-from levit_edge.gates import intervals
-from levit_edge.gates.intervals import images_for_drop, images_for_share, paired_drop, share
+from levit_edge.gates.intervals import BOTH_95, images_for_drop, images_for_share, paired_drop, share, sqnr
 
 
 def _score(lost: int, gained: int, n: int, drop: float) -> float:
@@ -35,10 +34,9 @@ def test_the_bounds_of_a_drop_are_where_the_score_is_that_of_95_percent(lost: in
         assert _score(lost, gained, n, bounds.low / 100) == pytest.approx(1.644854, abs=1e-4)
 
 
-def test_two_sided_95_percent_is_the_published_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_sided_95_percent_is_the_published_interval() -> None:
     """40 and 20 of 160: 0.0309 to 0.2181, as the R package PropCIs gives it (scoreci.mp)."""
-    monkeypatch.setattr(intervals, "_Z", 1.959964)
-    bounds = paired_drop(40, 20, 160)
+    bounds = paired_drop(40, 20, 160, BOTH_95)
     assert (round(bounds.low / 100, 4), round(bounds.high / 100, 4)) == (0.0309, 0.2181)
 
 
@@ -60,6 +58,29 @@ def test_the_bounds_of_a_share_are_those_of_clopper_and_pearson(events: int, n: 
     low = binomtest(events, n, alternative="greater").proportion_ci(0.95, "exact").low
     high = binomtest(events, n, alternative="less").proportion_ci(0.95, "exact").high
     assert (bounds.low, bounds.high) == pytest.approx((100 * low, 100 * high))
+
+
+def test_both_ends_of_a_share_hold_with_95_percent_together() -> None:
+    both = binomtest(985, 1000).proportion_ci(0.95, "exact")
+    bounds = share(985, 1000, BOTH_95)
+    assert (bounds.low, bounds.high) == pytest.approx((100 * both.low, 100 * both.high))
+
+
+def test_both_ends_of_a_ratio_are_those_of_the_bootstrap() -> None:
+    generator = np.random.default_rng(0)
+    signal = generator.lognormal(0, 0.4, 400)
+    noise = signal * 1e-3 * generator.lognormal(0, 0.9, 400)
+    drawn = generator.integers(0, 400, (4000, 400))
+    ratios = 10 * np.log10(signal[drawn].sum(1) / noise[drawn].sum(1))
+    bounds = sqnr(signal, noise, BOTH_95)
+    assert (bounds.low, bounds.high) == pytest.approx(np.quantile(ratios, (0.025, 0.975)), abs=0.1)
+
+
+def test_a_ratio_without_noise_is_sure_and_one_image_bounds_nothing() -> None:
+    two, none = np.ones(2), np.zeros(2)
+    assert (sqnr(two, none).low, sqnr(none, two).high) == (math.inf, -math.inf)
+    assert (sqnr(two[:1], two[:1]).low, sqnr(two[:1], two[:1]).high) == (-math.inf, math.inf)
+    assert sqnr(two, np.array([0.0, 2.0])).high == math.inf  # the error is as large as the ratio
 
 
 def test_impossible_counts_are_refused() -> None:
