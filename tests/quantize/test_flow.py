@@ -167,13 +167,12 @@ def test_what_only_attention_and_the_residual_stream_read_is_not_clipped(name: s
     clipped, ranges = stored_ranges(quantized(name)), stored_ranges(program)
     checked = _read_as_floats().keys() & ranges.keys()
     assert len(checked) == {"executorch": 14, "coreml": 0, "onnx": 2}[name]  # ONNX Runtime: q of a convolution
-    narrower = 0
     for tensor in checked:
         (low, high), seen = ranges[tensor], scene.histograms[_read_as_floats()[tensor].name]
         step = (high - low) / 255
         assert low - step < seen.minimum < seen.maximum < high + step
-        narrower += clipped[tensor][1] - clipped[tensor][0] < high - low - step
-    assert narrower >= len(checked) / 2
+    clips = [tensor for tensor in checked if np.ptp(clipped[tensor]) < np.ptp(ranges[tensor])]
+    assert len(clips) >= {"executorch": 7, "coreml": 0, "onnx": 0}[name]  # with the error of the tensor itself
 
 
 @pytest.mark.parametrize("name", TARGETS)
