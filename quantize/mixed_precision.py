@@ -78,12 +78,13 @@ class Step:
 class Choice:
     """``recipe`` keeps float what ``steps`` name, besides what it kept before.
 
-    ``before`` is the SQNR without them on the images of the search, and ``found`` what the images that decide say of
-    ``recipe``.
+    ``before`` is the SQNR without them on the images of the search, with ``before_confirmed`` where the images that
+    decide were asked. ``found`` is what these say of ``recipe``.
     """
 
     recipe: Recipe
     before: float
+    before_confirmed: Figures | None
     steps: tuple[Step, ...]
     found: Figures
     reached: bool
@@ -155,10 +156,14 @@ class Search:
         state = self._look(self.recipe.resolved(self.scheme), {})
         before, steps, wanted_db = state.sqnr_db, list[Step](), goal.min_sqnr_db
         found: Figures | None = None
+        confirmed: Figures | None = None
         while True:
             if state.sqnr_db >= wanted_db:
                 found = self.confirm(state.switched)
-                steps[-1:] = [replace(step, confirmed=found) for step in steps[-1:]]
+                if steps:
+                    steps[-1] = replace(steps[-1], confirmed=found)
+                else:
+                    confirmed = found
                 if goal.met_by(found):
                     break
                 wanted_db = state.sqnr_db + max(goal.min_sqnr_db - found.sqnr_db, LEAST_GAIN_DB)
@@ -169,7 +174,7 @@ class Search:
             steps.append(step)
             found = None
         found = found or self.confirm(state.switched)
-        return Choice(state.recipe, before, tuple(steps), found, goal.met_by(found))
+        return Choice(state.recipe, before, confirmed, tuple(steps), found, goal.met_by(found))
 
     def _improved(self, state: _State, wanted_db: float) -> tuple[Step, _State] | None:
         """The best candidate kept float; None where none removes enough noise."""

@@ -106,6 +106,7 @@ def _record(found: Choice, job: Job, images: int, confirmed_images: int) -> Mixe
         images=images,
         confirmed_images=confirmed_images,
         before_db=finite_or_none(found.before),
+        before_confirmed=None if found.before_confirmed is None else _confirmed(found.before_confirmed),
         reached=found.reached,
         confirmed=_confirmed(found.found),
         kept=tuple(

@@ -25,7 +25,7 @@ def step_rows(found: MixedPrecision) -> list[tuple[str, ...]]:
 
     The MACs are those that became float up to there.
     """
-    steps = [("nothing", found.before_db, None if found.kept else found.confirmed, 0)]
+    steps = [("nothing", found.before_db, found.before_confirmed, 0)]
     steps += [(kept.tensor, kept.sqnr_db, kept.confirmed, kept.float_macs) for kept in found.kept]
     rows, macs = list[tuple[str, ...]](), 0
     for name, sqnr_db, confirmed, more in steps:

@@ -33,7 +33,8 @@ class MixedPrecision(Record):
 
     ``goal_db`` and ``goal_drop_pp`` are None where they were not asked for. The search looked at ``images`` of the
     evaluation, and ``confirmed_images`` of them decided. ``before_db`` is what the recipe had by itself on the images
-    of the search; None is infinite. ``confirmed`` are the figures of what was chosen.
+    of the search; None is infinite. ``before_confirmed`` is None where the images that decide were not asked about it.
+    ``confirmed`` are the figures of what was chosen.
     """
 
     goal_db: float | None
@@ -41,6 +42,7 @@ class MixedPrecision(Record):
     images: int
     confirmed_images: int
     before_db: float | None
+    before_confirmed: Confirmed | None = None
     reached: bool
     confirmed: Confirmed
     kept: tuple[KeptTensor, ...] = ()

@@ -50,6 +50,7 @@ def found(name: str, more_db: float) -> Choice:
 def test_nothing_is_kept_where_the_recipe_reaches_the_goal(name: str) -> None:
     choice = found(name, 0)
     assert (choice.recipe, choice.steps, choice.reached) == (FULL, (), True)
+    assert choice.before_confirmed == choice.found
     ratio = sqnr_db(micro().logits, run(quantized(name), micro().images))
     assert (
         choice.before == pytest.approx(choice.found.sqnr_db, abs=ROUNDING_DB) == pytest.approx(ratio, abs=ROUNDING_DB)
@@ -82,6 +83,7 @@ def test_what_is_not_confirmed_goes_on_by_what_was_missing(short_db: float) -> N
     choice = search("onnx", strict).reach(Goal(before + 2))
     assert choice.reached and choice.found.sqnr_db >= before + 2
     assert len(asked) == sum(step.confirmed is not None for step in choice.steps)
+    assert choice.before_confirmed is None  # 2 dB were missing
     assert all(later >= earlier + min(short_db, LEAST_GAIN_DB) for earlier, later in pairwise(asked))
 
 

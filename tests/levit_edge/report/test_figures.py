@@ -177,6 +177,7 @@ SEARCHED = MixedPrecision(
     images=64,
     confirmed_images=1000,
     before_db=33.25,
+    before_confirmed=Confirmed(sqnr_db=32.0),
     reached=True,
     confirmed=Confirmed(sqnr_db=35.5, top1_drop_pp=0.1),
     kept=(
@@ -195,7 +196,7 @@ def test_the_way_to_a_goal_is_shown_step_by_step() -> None:
     text = render_markdown(reports.report(onnx=reports.target(mixed_precision=SEARCHED)))
     title = "at least 35 dB and a top-1 drop of at most 0.2 pp: met, simulated on 1000 images (searched on 64)"
     assert f"Asked for {title}:" in text
-    assert _cells(text, "nothing") == ["33.2 dB | - | - | 0.00 M"]
+    assert _cells(text, "nothing") == ["33.2 dB | 32.0 dB | - | 0.00 M"]
     assert _cells(text, "blocks.2.k layer") == ["35.1 dB | 34.0 dB | - | 1.60 M"]
     assert _cells(text, "stem.1 input") == ["36.2 dB | 35.5 dB | 0.10 pp | 16.05 M"]
 
@@ -203,4 +204,4 @@ def test_the_way_to_a_goal_is_shown_step_by_step() -> None:
 def test_a_goal_that_nothing_met_says_so() -> None:
     found = SEARCHED.model_copy(update={"goal_drop_pp": None, "reached": False, "kept": ()})
     assert step_title(found) == "Asked for at least 35 dB: not met, simulated on 1000 images (searched on 64)"
-    assert step_rows(found) == [("nothing", "33.2 dB", "35.5 dB", "0.10 pp", "0.00 M")]
+    assert step_rows(found) == [("nothing", "33.2 dB", "32.0 dB", "-", "0.00 M")]
