@@ -46,8 +46,8 @@ No trained checkpoint of them is part of this project. Their weights are random,
 {STATISTICS_IMAGES} real images, and their head is a ridge regression on the features of {PROBE_IMAGES} labelled ones.
 
 These figures do not say how well a trained variant is quantized. LeViT-128S, built in the same way, is the control: the
-trained demo has the same shapes and is 25 dB and more above it (first table), so it is mostly the construction that costs
-so much. The other rows can only be compared with the control, and each is a single draw of random weights.""",
+trained demo has the same shapes and is 25 dB and more above it (first table), so it is mostly the construction that
+costs so much. The other rows can only be compared with the control, and each is a single draw of random weights.""",
 }
 
 
