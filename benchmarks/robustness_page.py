@@ -37,15 +37,17 @@ The demo, which classifies the small pictures of CIFAR-10, calibrated on large p
     "outliers": f"""\
 ## Wide channels
 
-In each residual stream and each q of the demo, the BatchNorm of {PER_TENSOR} channels was scaled by {WIDER:g} and what
+In each residual stream and each q of the demo, the BatchNorm of {PER_TENSOR} channels was scaled by {WIDER:g}, and what
 reads them by the inverse. The float function is the same. Rescaling undoes it, and leaves the demo itself as it is.""",
     "variants": f"""\
 ## The larger variants
 
 No trained checkpoint of them is part of this project. Their weights are random, their BatchNorm statistics are those of
 {STATISTICS_IMAGES} real images, and their head is a ridge regression on the features of {PROBE_IMAGES} labelled ones.
-They have the shapes and the depth of the variant, but not the accuracy of a trained model, and answers that are less
-decided change more easily.""",
+
+These figures do not say how well a trained variant is quantized. LeViT-128S, built in the same way, is the control: the
+trained demo has the same shapes and is 25 dB and more above it (first table), so it is mostly the construction that
+costs so much. The other rows can only be compared with the control, and each is a single draw of random weights.""",
 }
 
 

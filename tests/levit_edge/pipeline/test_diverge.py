@@ -26,7 +26,7 @@ LAYERS = CONVS + LINEARS + 2 * ATTENTIONS
 
 # Early, middle and late layers. Only a square weight can be transposed without a runtime noticing; XNNPACK notices a
 # scale that a move does not share, which leaves the layers before a Hardswish and the last one.
-EARLY, MIDDLE, LATE = 1, 14, 27
+EARLY, MIDDLE, LATE = 2, 14, 27
 SQUARE = (4, 13, 21)
 PLANTED = [
     *[("onnx", "dropped bias", index) for index in (EARLY, MIDDLE, LATE)],
@@ -73,7 +73,9 @@ def test_a_healthy_bundle_departs_nowhere(name: str, built: Built) -> None:
         assert row.local.mean_steps is not None
         assert row.float_sqnr_db is None or row.float_sqnr_db > 10
     exact = [row.name for row in found.layers if row.float_sqnr_db is None or row.float_sqnr_db > 50]
-    assert exact == ["stem.0"]  # it is float, and nothing that it reads was rounded
+    floats = ["stem.0"] if name == "executorch" else ["stem.0", "stem.1"]
+    # They are float, and nothing that they read was rounded. The few logits can be close by chance.
+    assert [layer for layer in exact if layer != "head"] == floats
     assert Divergence.model_validate_json(found.model_dump_json()) == found
 
 
@@ -140,7 +142,7 @@ def test_what_cannot_be_compared_is_one_line(built: Built, tmp_path: Path) -> No
     shutil.copy(built.out / "executorch" / PROGRAM_NAME, bundle)
     with pytest.raises(InputError, match=f"changed: {PROGRAM_NAME}"):
         diverge(bundle, _photograph(built))
-    with pytest.raises(InputError, match=r"layer \d+ \(blocks\.0\.q\) is stored as float, expected integers"):
+    with pytest.raises(InputError, match=r"layer 1 \(stem\.1\) is stored as float, expected integers"):
         diverge(_sign(bundle), _photograph(built))
     torch.export.save(trace(torch.nn.Conv2d(3, 2, 3).eval(), torch.zeros(1, 3, 64, 64)), bundle / PROGRAM_NAME)
     with pytest.raises(InputError, match=rf"does not match its program: it has {LAYERS} layers, expected 1"):

@@ -35,8 +35,8 @@ def test_the_tensors_are_those_of_the_build_and_the_largest_gain_is_first(
     assert {f"{row.layer} {row.tensor}" for row in onnx.tensors} == set(built.report.targets["onnx"].ranges)
     gains = [row.gain_db for row in onnx.tensors if row.gain_db is not None]
     assert gains == sorted(gains, reverse=True) and onnx.sqnr_db is not None
-    weight = next(row for row in onnx.tensors if (row.layer, row.tensor) == ("stem.1", "weight"))
-    assert (weight.kind, weight.elements, weight.extra_bytes) == ("weight", 8 * 4 * 9, 3 * 8 * 4 * 9)
+    weight = next(row for row in onnx.tensors if (row.layer, row.tensor) == ("stem.2", "weight"))
+    assert (weight.kind, weight.elements, weight.extra_bytes) == ("weight", 16 * 8 * 9, 3 * 16 * 8 * 9)
     drawn = picture.read_text(encoding="utf-8")
     assert all(f"fill: {colour}" in drawn for colour in COLOURS.values())  # bars of both kinds
 

@@ -72,7 +72,7 @@ def test_elsewhere_every_operator_is_float(recipe: str, written: Written) -> Non
 @pytest.mark.parametrize("recipe", ALL)
 def test_weights_are_stored_as_the_recipe_says(recipe: str, written: Written) -> None:
     expected = CONVS + LINEARS + ATTENTIONS if PLANS[recipe].weights == "int8" else 0
-    expected -= 2 if recipe == "int8" else 0  # the first layer and the head
+    expected -= 3 if recipe == "int8" else 0  # the first two layers and the head
     assert _constants(written("coreml", recipe)) == expected
 
 
